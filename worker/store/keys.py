@@ -1,0 +1,104 @@
+"""Names in Redis: the keyed hash of a user, the shard of a user, item or label, and the keys of a shard.
+
+All keys of one shard carry the same hash tag, so that in a Redis Cluster they share a slot and one script may touch
+them. This module knows neither Redis nor what the keys hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from worker.store.base import UserKey
+
+USER_KEY_BYTES: Final = 16
+SPACE_CHARACTERS: Final = 12
+"""48 bits of the space's hash: enough to keep apart the few spaces that ever share one Redis."""
+
+
+def user_key(user_id: str, secret: bytes) -> UserKey:
+    """User id → 16 bytes, BLAKE2b keyed with the secret (at most 64 bytes, longer raises ValueError).
+
+    Without the secret nobody who reads Redis can test whether a known user is in it.
+    """
+    return blake2b(user_id.encode(), digest_size=USER_KEY_BYTES, key=secret).digest()
+
+
+def shard_of_user(user: UserKey, shards: int) -> int:
+    return int.from_bytes(user, "big") % shards
+
+
+def shard_of_hash(number: int, shards: int) -> int:
+    """Where the catalogue entry of an item, or the text of a label, lives. (Its aggregates live with the users.)"""
+    return number % shards
+
+
+def hash_bytes(number: int) -> bytes:
+    """64-bit hash → the 8 bytes that name it inside Redis; a Lua number would lose bits above 2^53."""
+    return number.to_bytes(8, "little")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardKeys:
+    """The keys of one shard.
+
+    Items and labels are named by their 8 bytes.
+    head: hash: highest score of the feed, what was trimmed of it, when the shard began.
+    watermarks: hash partition → next offset. feed: sorted set of "u" + user key, "i" + item, "l" + label.
+    aggregates: hash item → log2 weight and users who have it among their recent items, two doubles.
+    label_weights: hash label → summed weight, a double.
+    item_ids, titles, vectors, label_names: hashes of the items and labels that live here.
+    user: prefix of a user's key.
+    """
+
+    head: bytes
+    watermarks: bytes
+    feed: bytes
+    aggregates: bytes
+    label_weights: bytes
+    item_ids: bytes
+    titles: bytes
+    vectors: bytes
+    label_names: bytes
+    user: bytes
+
+    @classmethod
+    def of(cls, namespace: str, space: str, shard: int) -> ShardKeys:
+        prefix = f"{_prefix(namespace, space)}:{{s{shard:02d}}}:".encode()
+        names = b"h", b"w", b"f", b"a", b"c", b"i", b"t", b"v", b"l", b"u:"
+        return cls(*(prefix + name for name in names))
+
+
+def meta_key(namespace: str, space: str) -> bytes:
+    """Hash with the topic's id, the instance, what it took over from and the number of shards."""
+    return f"{_prefix(namespace, space)}:meta".encode()
+
+
+def notes_key(namespace: str) -> bytes:
+    """Hash of notes. They belong to the namespace, not to a space: a worker must read which release its group served
+    before it knows any space."""
+    return f"kindred:{_checked(namespace)}:notes".encode()
+
+
+def users_pattern(namespace: str, space: str) -> bytes:
+    """Glob that matches the keys of all users of a space, in every shard, and nothing else."""
+    escaped = "".join(f"\\{c}" if c in "*?[]^\\" else c for c in _prefix(namespace, space))
+    return f"{escaped}:{{s*}}:u:*".encode()
+
+
+def user_of(key: bytes) -> UserKey:
+    """The user that a key names; the reverse of ShardKeys.user + hex."""
+    return bytes.fromhex(key[-2 * USER_KEY_BYTES :].decode())
+
+
+def _prefix(namespace: str, space: str) -> str:
+    return f"kindred:{_checked(namespace)}:{space[:SPACE_CHARACTERS]}"
+
+
+def _checked(namespace: str) -> str:
+    if "{" in namespace or "}" in namespace:
+        raise ValueError(
+            f"namespace {namespace!r} has a brace, which Redis Cluster would take for a hash tag; remove it"
+        )
+    return namespace
