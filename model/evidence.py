@@ -1,0 +1,186 @@
+"""What transfer gathers for a batch of newcomers, before anything is added up: near donors and their items and labels,
+users who share an item, items near by text.
+
+Pure functions over arrays: this module does not know how the parts are blended, who a row is or what an item is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.nearest import MISSING, Floats, Nearest, Rows
+from model.transfer_weights import TransferWeights
+
+NEIGHBOURS: Final = 50
+"""Donors that a newcomer is compared with: the k of the plain text kNN that transfer is measured against."""
+TEXTS: Final = 50
+"""Items taken by their text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of N donors and I ≥ 1 items, as arrays that are read and never changed here.
+
+    donors: interest vectors by donor row. recent: (N, 32) item slots of a donor, most recent last, -1 before them.
+    labels, label_shares: (N, 16) label slots (-1 for none) and their shares of the donor's label weight.
+    centre: (D,) mean of donors' interest vectors: what similarity any two users have anyway.
+    items: text vectors by item slot. item_centre: their mean.
+    holders: (I, H) donor rows that lately took the item, -1 for none; may be outdated (recent decides).
+    popularity: (I,) log2 of decayed sums (only differences count), -inf for none.
+    popular, popular_vectors: (P,) slots of the most popular, (P, D) their text vectors, zeros where there is none.
+    people: (I,) whether enough known users have the item to recommend it on their account.
+    listed: (I,) whether the item may be recommended although nobody has it (it is in the catalogue).
+    open: (I,) whether the item may be recommended at all at this time.
+    """
+
+    donors: Nearest
+    recent: Rows
+    labels: Rows
+    label_shares: NDArray[np.float16]
+    centre: Floats
+    items: Nearest
+    item_centre: Floats
+    holders: Rows
+    popularity: NDArray[np.float64]
+    popular: NDArray[np.int64]
+    popular_vectors: Floats
+    people: NDArray[np.bool_]
+    listed: NDArray[np.bool_]
+    open: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """B newcomers. vectors, interests: (B, D) in the encoder's space and after the head, length 1 or all zeros.
+
+    rows: (B,) the newcomer's own row among the donors, -1 if none. items: (B, S) slots of the newcomer's items, never
+    recommended, -1 for none. labels, label_shares: (B, 16) the newcomer's own labels, -1 for none, and their shares.
+    """
+
+    vectors: Floats
+    interests: Floats
+    rows: Rows
+    items: Rows
+    labels: Rows
+    label_shares: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Scatter-add input: query, slot and value of each entry."""
+
+    query: NDArray[np.int64]
+    slot: Rows
+    value: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was gathered for a batch, before any table: entries of each part and the strength of donors."""
+
+    donors: Entries
+    shared: Entries
+    texts: Entries
+    labels: Entries
+    used: Rows
+    similarity: Floats
+    strength: Floats
+    sources: Rows
+
+
+def gather(queries: Queries, known: Known, weights: TransferWeights) -> Evidence:
+    rows, similarities = known.donors.top(queries.interests, NEIGHBOURS, queries.rows)
+    present = (rows >= 0) & (similarities > 0)
+    contrast = _contrast(similarities, queries.interests @ known.centre, present)
+    influence = np.where(present, np.exp((contrast - contrast[:, :1]) / np.float32(weights.temperature)), 0)
+    influence /= np.maximum(influence.sum(axis=1, keepdims=True), np.float32(1e-9))
+    used = present.sum(axis=1)
+    near = (influence * contrast).sum(axis=1)
+    strength = near / (near + np.float32(weights.strength_half)) * (used / (used + 3.0))
+    shared, sources = _shared(queries, known, weights)
+    return Evidence(
+        donors=_donors_items(rows, influence, known, weights),
+        shared=shared,
+        texts=_texts(queries, known, weights),
+        labels=_labels(queries, rows, influence, known, weights),
+        used=used.astype(np.int32),
+        similarity=np.where(present, similarities, 0).sum(axis=1) / np.maximum(used, 1).astype(np.float32),
+        strength=strength.astype(np.float32),
+        sources=sources,
+    )
+
+
+def _contrast(similarities: Floats, background: Floats, present: NDArray[np.bool_]) -> Floats:
+    """Similarity above what any two have, 0 to 1: encoders differ in how similar they find unrelated texts."""
+    floor = np.clip(background, 0, 0.95)[:, None]
+    return np.where(present, np.clip((similarities - floor) / (1 - floor), 0, 1), 0).astype(np.float32)
+
+
+def _fade(width: int, power: float) -> Floats:
+    """(width,) weights of columns with the most recent last: n ** -power for the n-th most recent."""
+    return (np.arange(width, 0, -1, dtype=np.float32)) ** np.float32(-power)
+
+
+def _donors_items(rows: Rows, influence: Floats, known: Known, weights: TransferWeights) -> Entries:
+    recent = known.recent[rows]  # (B, K, 32); a missing row reads some donor's items with influence 0
+    width = recent.shape[2]
+    flat = np.flatnonzero((recent >= 0) & (influence > 0)[:, :, None])
+    donor, column = np.divmod(flat, width)
+    value = influence.ravel()[donor] * _fade(width, weights.donor_recency)[column]
+    return Entries(donor // rows.shape[1], recent.ravel()[flat], value)
+
+
+def _shared(queries: Queries, known: Known, weights: TransferWeights) -> tuple[Entries, Rows]:
+    """Other items of users who have an item of the newcomer, each item's users together weighing 1."""
+    query, column = np.nonzero(queries.items >= 0)
+    item = queries.items[query, column]
+    holders = known.holders[item]  # (P, H)
+    pair, place = np.nonzero((holders >= 0) & (holders != queries.rows[query][:, None]))
+    recent = known.recent[holders[pair, place]]  # (E, 32)
+    same = recent == item[pair][:, None]
+    holds = same.any(axis=1)
+    per_pair = np.bincount(pair[holds], minlength=len(item))
+    sources = np.bincount(query[per_pair > 0], minlength=len(queries.rows)).astype(np.int32)
+    width = recent.shape[1]
+    flat = np.flatnonzero((recent >= 0) & ~same & holds[:, None])
+    holder, column = np.divmod(flat, width)
+    pair = pair[holder]
+    weight = 1 / np.maximum(per_pair + weights.shared_shrink, 1)
+    value = weight[pair] * _fade(width, weights.shared_recency)[column]
+    return Entries(query[pair], recent.ravel()[flat], value.astype(np.float32)), sources
+
+
+def _texts(queries: Queries, known: Known, weights: TransferWeights) -> Entries:
+    """The items nearest by text, and how near the most popular ones are: often one of these is meant."""
+    slots, similarities = known.items.top(queries.vectors, TEXTS)
+    is_popular = np.zeros(len(known.open), np.bool_)
+    is_popular[known.popular] = True
+    slots = np.where(is_popular[slots], MISSING, slots)
+    popular = np.broadcast_to(known.popular.astype(np.int32), (len(slots), len(known.popular)))
+    slots = np.concatenate([slots, popular], axis=1)
+    similarities = np.concatenate([similarities, queries.vectors @ known.popular_vectors.T], axis=1)
+    present = (slots >= 0) & (similarities > 0)
+    contrast = _contrast(similarities, queries.vectors @ known.item_centre, present)
+    query, column = np.nonzero(contrast > 0)
+    value = contrast[query, column] ** np.float32(weights.text_power)
+    return Entries(query, slots[query, column], value)
+
+
+def _labels(queries: Queries, rows: Rows, influence: Floats, known: Known, weights: TransferWeights) -> Entries:
+    labels = known.labels[rows]  # (B, K, 16)
+    flat = np.flatnonzero((labels >= 0) & (influence > 0)[:, :, None])
+    donor, column = np.divmod(flat, labels.shape[2])
+    value = influence.ravel()[donor] * known.label_shares[rows.ravel()[donor], column]
+    query, column = np.nonzero(queries.labels >= 0)
+    # A newcomer's own labels share the score with the donors'; without own labels the donors have all of it.
+    own = np.where((queries.labels >= 0).any(axis=1), np.float32(weights.own_labels), np.float32(0))
+    asked = donor // rows.shape[1]
+    return Entries(
+        np.concatenate([query, asked]),
+        np.concatenate([queries.labels[query, column], labels.ravel()[flat]]),
+        np.concatenate([own[query] * queries.label_shares[query, column], (1 - own[asked]) * value]),
+    )
