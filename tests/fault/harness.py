@@ -1,0 +1,229 @@
+"""One broker, one Redis 8, any number of workers, and what a fault test asks of them.
+
+A stack belongs to one test: what it breaks, no other test sees. Waiting is always for a condition within a deadline.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import redis
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError
+
+from schemas.topics import DEAD_LETTERS, ITEMS, RECOMMENDATIONS, USER_TEXT, Topic, topic_name
+from tests.fault.load import Sending
+from tests.fault.processes import Broker, WorkerProcess, wait_for
+from tests.redis_servers import RedisServer
+from worker.broker.base import Record
+from worker.store.redis import RedisStore
+
+NAMESPACE: Final = "fault"
+GROUP: Final = "fault-group"
+PARTITIONS: Final = 4
+JOIN_S: Final = 60.0
+"""The embedded broker takes 5 s for a group's first member, 7 to 10 s for a later change, and after a SIGKILL the
+session timeout besides."""
+DONE_S: Final = 120.0
+
+SETTINGS: Final = {
+    "KINDRED_NAMESPACE": NAMESPACE,
+    "KINDRED_GROUP": GROUP,
+    "KINDRED_ENCODER": "dummy",
+    "KINDRED_SESSION_TIMEOUT_MS": "6000",
+    # Small batches: many are under way at every moment, and a count of batches says where in the log a worker stands.
+    "KINDRED_BATCH_MAX_EVENTS": "16",
+    "KINDRED_REFRESH_SECONDS": "0.5",
+    "KINDRED_RETRY_MAX_SECONDS": "0.5",
+}
+
+
+class Stack:
+    """settings: KINDRED_ variables of every worker, over SETTINGS."""
+
+    def __init__(
+        self,
+        directory: Path,
+        server: RedisServer,
+        settings: Mapping[str, str] | None = None,
+        partitions: int = PARTITIONS,
+    ) -> None:
+        self.directory = directory
+        self.redis = server
+        self.broker = Broker(directory)
+        self.workers: list[WorkerProcess] = []
+        self._partitions = partitions
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._clients: dict[str, Any] = {}
+        self.ends: dict[int, int] = dict.fromkeys(range(partitions), 0)
+        """Partition of `user-text` → the offset after its last record, as the broker acknowledged it."""
+
+    def __enter__(self) -> Stack:
+        self.start_broker()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self.workers:
+            worker.kill()
+        self.close_clients()
+        self.broker.kill()
+
+    def start_broker(self) -> None:
+        """An empty broker with the topics. (Also after `kill_broker`, on the same port.)"""
+        self.broker.start()
+        self.ends = dict.fromkeys(self.ends, 0)
+        topics = [(USER_TEXT, self._partitions), (RECOMMENDATIONS, 2), (DEAD_LETTERS, 1), (ITEMS, 1)]
+        self._admin.create_topics([NewTopic(topic_name(topic, NAMESPACE), count, 1) for topic, count in topics])
+
+    def kill_broker(self) -> None:
+        self.close_clients()
+        self.broker.kill()
+
+    def close_clients(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    # Workers.
+
+    def worker(self, *, fail_point: str | None = None, **settings: str) -> WorkerProcess:
+        """A new worker, started. settings: lower-case names without KINDRED_."""
+        name = f"worker-{len(self.workers)}"
+        given = {f"KINDRED_{key.upper()}": value for key, value in settings.items()}
+        if fail_point is not None:
+            given["KINDRED_FAIL_POINT"] = fail_point
+        places = {
+            "KINDRED_NAME": name,
+            "KINDRED_KAFKA_BOOTSTRAP": self.broker.bootstrap,
+            "KINDRED_REDIS_URL": self.redis.url,
+            "KINDRED_RELEASES": str(self.directory / "releases"),
+            "KINDRED_CACHE": str(self.directory / "cache"),
+        }
+        worker = WorkerProcess(name, self.directory, {**places, **self._settings, **given})
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    def wait_ready(self, *workers: WorkerProcess) -> None:
+        for worker in workers or self.workers:
+            wait_for(worker.ready, lambda: f"all are ready{self._tails()}", JOIN_S)
+
+    def kill_all(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+
+    # The log.
+
+    def produce(self, sendings: Iterable[Sending]) -> None:
+        """Returns when the broker has them all."""
+        topic = topic_name(USER_TEXT, NAMESPACE)
+        futures = [
+            self._producer.send(
+                topic,
+                key=each.key,
+                value=each.value,
+                partition=each.partition,
+                timestamp_ms=each.timestamp_ms,
+                headers=each.headers,
+            )
+            for each in sendings
+        ]
+        self._producer.flush()
+        for future in futures:
+            sent = future.get(timeout=30)
+            self.ends[sent.partition] = sent.offset + 1
+
+    def records(self, topic: Topic) -> list[Record]:
+        """A whole topic, partition after partition in offset order."""
+        consumer = KafkaConsumer(bootstrap_servers=self.broker.bootstrap, isolation_level="read_committed")
+        try:
+            name = topic_name(topic, NAMESPACE)
+            places = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+            found: list[Record] = []
+
+            def read_on() -> bool:
+                for records in consumer.poll(timeout_ms=100, max_records=5000).values():
+                    found.extend(
+                        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in records
+                    )
+                # The end as an answer with records tells it: the embedded broker names it wrongly when it is asked.
+                ends = [consumer.highwater(place) for place in places]
+                return all(
+                    end is not None and consumer.position(place) >= end for place, end in zip(places, ends, strict=True)
+                )
+
+            wait_for(read_on, f"{name} is read to its end")
+        finally:
+            consumer.close()
+        return sorted(found, key=lambda record: (record.partition, record.offset))
+
+    def committed(self) -> dict[int, int]:
+        """Partition → committed offset of the group, 0 where there is none."""
+        try:
+            found = self._admin.list_group_offsets({GROUP: None})[GROUP]
+        except KafkaError:
+            return dict.fromkeys(range(self._partitions), 0)
+        marks = {place.partition: max(0, int(mark.offset)) for place, mark in found.items()}
+        return {number: marks.get(number, 0) for number in range(self._partitions)}
+
+    def wait_committed(self, count: int, seconds: float = JOIN_S) -> None:
+        """Until the group has committed at least so many records, over all partitions."""
+        wait_for(
+            lambda: sum(self.committed().values()) >= count,
+            lambda: f"{count} records are committed{self._tails()}",
+            seconds,
+        )
+
+    def wait_done(self, except_for: Sequence[int] = (), seconds: float = DONE_S) -> None:
+        """Until every record is committed (but for partitions that are paused on purpose)."""
+        ends = {number: end for number, end in self.ends.items() if number not in except_for}
+        wait_for(
+            lambda: all(mark >= ends.get(number, 0) for number, mark in self.committed().items()),
+            lambda: f"everything up to {ends} is committed, it is {self.committed()}{self._tails()}",
+            seconds,
+        )
+
+    def _tails(self) -> str:
+        """The ends of all workers' logs."""
+        return "".join(f"\n--- {worker.log}\n{worker.said[-1500:]}" for worker in self.workers if worker.process)
+
+    # Redis.
+
+    def freeze_redis(self) -> None:
+        """It keeps its connections and answers nothing."""
+        assert self.redis.process is not None
+        self.redis.process.send_signal(signal.SIGSTOP)
+
+    def wake_redis(self) -> None:
+        assert self.redis.process is not None
+        self.redis.process.send_signal(signal.SIGCONT)
+
+    def redis_client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.redis.url)
+
+    def store(self, space: str, shards: int = 4) -> RedisStore:
+        return RedisStore.connect(self.redis.url, namespace=NAMESPACE, space=space, shards=shards, user_ttl_ms=None)
+
+    # Clients.
+
+    @property
+    def _admin(self) -> Any:
+        return self._client("admin", lambda: KafkaAdminClient(bootstrap_servers=self.broker.bootstrap))
+
+    @property
+    def _producer(self) -> Any:
+        return self._client("producer", lambda: KafkaProducer(bootstrap_servers=self.broker.bootstrap, linger_ms=2))
+
+    def _client(self, name: str, make: Any) -> Any:
+        if name not in self._clients:
+            self._clients[name] = make()
+        return self._clients[name]

@@ -1,0 +1,478 @@
+"""Steps 4 to 8 as a user sees them: what is answered, stored, published and committed, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from schemas.dead_letter import read_dead_letter
+from schemas.recommendation import Recommendation
+from schemas.state import hash64, pack_position
+from tests.builders import (
+    DEAD,
+    OUT,
+    TEXTS,
+    Gate,
+    K,
+    Worker,
+    World,
+    eventually,
+    expected_ids,
+    key_of,
+    story,
+)
+from worker.broker.base import BrokerUnavailable, OutRecord, RecordTooLarge
+from worker.broker.memory import MemoryBroker, MemorySent
+from worker.errors import WrongTopic
+from worker.store.base import Changes, StoreUnavailable, UserWrite, Write
+from worker.store.memory import MemoryStore
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def same(one: World, other: World) -> None:
+    """Both worlds came to the same users, bit for bit, the same aggregates and the same recommendations."""
+    assert one.users() == other.users()
+    weights = {item: weight for item, (weight, _) in one.aggregates().items()}
+    assert weights == pytest.approx({item: weight for item, (weight, _) in other.aggregates().items()})
+    assert {i: n for i, (_, n) in one.aggregates().items()} == {i: n for i, (_, n) in other.aggregates().items()}
+    assert set(one.ids()) == set(other.ids())
+
+
+def undisturbed(world: World) -> World:
+    """What becomes of the same log when nothing happens."""
+    calm = World(world.partitions, world.shards)
+    for record in world.log():
+        calm.broker.append(TEXTS, record.key, record.value, record.headers, record.partition, record.timestamp)
+    calm.work()
+    return calm
+
+
+# What is answered.
+
+
+def test_each_of_a_newcomers_first_events_is_answered_once_and_later_ones_never(world: World) -> None:
+    for _ in range(K + 2):
+        world.write("anna")
+    world.work()
+    assert world.answered() == [("anna", nth) for nth in range(1, K + 1)]
+
+
+def test_an_answer_sees_every_earlier_event_also_of_its_own_batch(world: World) -> None:
+    for label in ("sea", "bread", "chess"):
+        world.write("anna", labels=[label], item_id=label, item_title=label)
+    world.write("bo", item_id="chess", item_title="chess")
+    world.write("bo", item_id="tea", item_title="tea")
+    world.work(batch_max_events=100, batch_max_age=0.05)
+    own: list[Recommendation] = [found for found in world.recommendations() if found.user_id == "anna"]
+    assert [{interest.label for interest in found.interests} for found in own] == [
+        {"sea"},
+        {"sea", "bread"},
+        {"sea", "bread", "chess"},
+    ]
+    assert all(item.item_id not in ("sea", "bread", "chess") for item in own[2].items)
+
+
+def test_the_answer_names_the_event_that_it_answers(world: World) -> None:
+    world.write("anna", event_id="first", headers=[("traceparent", b"00-1-2-01"), ("other", b"x")])
+    record = world.write("anna")
+    world.work()
+    first, second = world.recommendations()
+    assert (first.trigger.topic, first.trigger.offset, first.trigger.event_id) == (TEXTS, 0, "first")
+    assert second.trigger.event_id == f"{TEXTS}-0-{record.offset}"
+    headers = dict(world.broker.records(OUT)[0].headers)
+    assert headers["traceparent"] == b"00-1-2-01"
+    assert "other" not in headers
+
+
+def test_a_text_that_is_empty_after_cleaning_counts_moves_nothing_and_is_answered(world: World) -> None:
+    world.write("anna", "https://example.org/a")
+    world.write("anna", "a walk by the sea")
+    world.work()
+    assert world.answered() == [("anna", 1), ("anna", 2)]
+    state = world.state("anna")
+    alone = World()
+    alone.write("anna", "a walk by the sea")
+    alone.work()
+    other = alone.state("anna")
+    assert state is not None
+    assert other is not None
+    assert state.count == 2
+    assert state.vector.tobytes() == other.vector.tobytes()
+
+
+def test_an_item_that_others_took_is_recommended_by_its_title(world: World) -> None:
+    for name in ("bo", "cy"):
+        world.write(name, "a walk by the sea", item_id="boat", item_title="The little boat")
+    world.write("anna", "a walk by the sea")
+    world.work(batch_max_events=1)
+    answer = world.recommendations()[-1]
+    assert answer.user_id == "anna"
+    assert [(item.item_id, item.title) for item in answer.items] == [("boat", "The little boat")]
+    assert answer.donors.count == 2
+
+
+def test_a_title_that_comes_with_a_later_event_is_learned(world: World) -> None:
+    world.write("bo", item_id="boat")
+    world.write("cy", item_id="boat", item_title="The little boat")
+    world.write("anna")
+    world.work(batch_max_events=1)
+    assert world.recommendations()[-1].items[0].title == "The little boat"
+
+
+# Replays.
+
+
+def test_a_replay_publishes_the_same_ids_and_changes_no_state(world: World) -> None:
+    story(world)
+    world.work()
+    before, first = world.users(), world.ids()
+    world.broker.committed.clear()
+    world.work()
+    assert world.users() == before
+    assert world.ids() == Counter(dict.fromkeys(first, 2))
+
+
+def test_a_repeated_event_id_is_neither_counted_nor_answered(world: World) -> None:
+    world.write("anna", event_id="same")
+    world.write("anna", event_id="same")
+    with world.worker() as made:
+        made.finish()
+        assert made.value("kindred_events_skipped_total", reason="repeated") == 1
+    assert world.answered() == [("anna", 1)]
+
+
+def test_an_erased_user_starts_anew_with_the_next_event(world: World) -> None:
+    for _ in range(4):
+        world.write("anna", item_id="boat", item_title="boat")
+    world.forget("anna")
+    world.work()
+    assert world.state("anna") is None
+    assert world.users()[key_of("anna")][0] != b""
+    world.write("anna")
+    world.work()
+    state = world.state("anna")
+    assert state is not None
+    assert (state.count, state.items) == (1, ())
+    assert world.answered()[-1] == ("anna", 1)
+
+
+def test_an_erased_user_is_no_donor_any_more(world: World) -> None:
+    world.write("bo", item_id="boat", item_title="boat")
+    world.forget("bo")
+    world.write("anna")
+    world.work(batch_max_events=1)
+    answer = world.recommendations()[-1]
+    assert (answer.donors.count, answer.items) == (0, ())
+
+
+def test_a_late_write_of_a_worker_that_lost_its_partition_does_not_bring_an_erased_user_back(world: World) -> None:
+    world.write("anna")
+    gate = Gate(5)
+    with world.worker(fail_point=gate) as made:
+        gate.await_reached()
+        # The new owner has got as far as the tombstone, while the old one stands before its save.
+        world.store().save(Write({0: 2}, [{} for _ in range(world.shards)], [erased("anna", offset=1)]))
+        gate.open()
+        made.finish()
+        assert made.value("kindred_writes_refused_total") == 1
+    assert world.state("anna") is None
+    assert world.answered() == []
+
+
+def erased(user: str, offset: int) -> UserWrite:
+    return UserWrite(key_of(user), b"", pack_position({0: offset}), None)
+
+
+# Bad records.
+
+
+def test_every_bad_record_becomes_one_dead_letter_with_its_reason_and_place(world: World) -> None:
+    world.spoil(b"no json")
+    world.write("anna")
+    world.spoil(b"\xff\xff")
+    world.spoil(b"[]")
+    world.write("bo", weight=-1)
+    with world.worker(name="worker-7") as made:
+        made.finish()
+        assert made.value("kindred_events_dead_total", reason="not_json") == 1
+    letters = world.dead_letters()
+    assert [(letter.reason, letter.offset) for letter in letters] == [
+        ("not_json", 0),
+        ("not_utf8", 2),
+        ("wrong_shape", 3),
+        ("bad_weight", 4),
+    ]
+    assert letters[0].value == b"no json"
+    assert {letter.worker for letter in letters} == {"worker-7"}
+    assert world.answered() == [("anna", 1)]
+
+
+def test_a_dead_letter_keeps_the_records_own_headers(world: World) -> None:
+    world.broker.append(TEXTS, b"x", b"no json", [("mine", b"1")], 0)
+    world.work()
+    (record,) = world.broker.records(DEAD)
+    assert list(read_dead_letter(record.headers, record.key, record.value).headers) == [("mine", b"1")]
+
+
+# Two writers.
+
+
+def test_a_refused_write_is_computed_again_and_its_stale_answer_is_not_published(world: World) -> None:
+    world.write("anna", "bread and jazz", labels=["old"])
+    world.write("anna", "a walk by the sea", labels=["new"])
+    gate = Gate(5)
+    with world.worker(fail_point=gate, batch_max_age=0.05) as made:
+        gate.await_reached()
+        other = World()
+        other.write("anna", "bread and jazz", labels=["old"])
+        other.broker.now_ms = world.broker.now_ms
+        other.work()
+        (found,) = other.store().load([key_of("anna")])
+        copied = other.users()[key_of("anna")]
+        world.store().save(
+            Write({0: 1}, [{} for _ in range(world.shards)], [UserWrite(key_of("anna"), b"", copied[0], copied[1])])
+        )
+        assert found.state is not None
+        gate.open()
+        made.finish()
+        assert made.value("kindred_writes_refused_total") == 1
+        assert made.value("kindred_events_applied_total") == 1
+    state = world.state("anna")
+    assert state is not None
+    assert state.count == 2
+    assert sorted(world.answered()) == [("anna", 1), ("anna", 2)]
+    assert state.labels == {hash64("old"): 1.0, hash64("new"): 1.0}
+
+
+class LostReply(MemoryStore):
+    """Makes the first save and then says that Redis did not answer."""
+
+    lost = False
+
+    def save(self, write: Write) -> set[int]:
+        refused = super().save(write)
+        if write.users and not self.lost:
+            self.lost = True
+            raise StoreUnavailable("the reply got lost")
+        return refused
+
+
+def test_a_save_whose_reply_got_lost_is_not_applied_twice(world: World) -> None:
+    story(world)
+    with world.worker(store=LostReply) as made:
+        made.finish()
+        assert made.value("kindred_retries_total", service="redis") >= 1
+    same(world, undisturbed(world))
+    assert world.ids() == Counter(expected_ids(world))
+
+
+# Redis falls back.
+
+
+def test_a_flushed_redis_heals_to_the_state_of_an_undisturbed_run(world: World) -> None:
+    story(world)
+    with world.worker() as made:
+        made.finish()
+        world.data.flush()
+        story(world, first=1000)
+        made.finish()
+        eventually(lambda: made.value("kindred_healing_remaining", partition="0") == 0, "healed")
+        same(world, undisturbed(world))
+    assert world.ids() == Counter(set(world.ids())), "nothing below the old committed offset is published again"
+
+
+def test_a_flush_in_the_middle_of_the_load_heals_to_the_state_of_an_undisturbed_run(world: World) -> None:
+    story(world, users=20, events=8)
+    flushed: list[bool] = []
+
+    def flush_once(step: int) -> None:
+        if step == 6 and not flushed and sum(world.committed().values()) > 40:
+            flushed.append(True)
+            world.data.flush()
+
+    with world.worker(fail_point=flush_once) as made:
+        made.finish()
+        assert flushed
+        same(world, undisturbed(world))
+
+
+@pytest.mark.parametrize("shard", range(4))
+def test_one_shard_set_back_to_an_older_copy_heals_to_the_state_of_an_undisturbed_run(world: World, shard: int) -> None:
+    story(world)
+    with world.worker() as made:
+        made.finish()
+        old = world.data.copy(shard)
+        story(world, first=1000, seed=2)
+        made.finish()
+        world.data.restore(shard, old)
+        story(world, first=2000, seed=3)
+        made.finish()
+        same(world, undisturbed(world))
+    assert world.ids() == Counter(set(world.ids()))
+
+
+def test_names_of_items_come_back_with_the_healing(world: World) -> None:
+    world.write("bo", item_id="boat", item_title="The little boat", labels=["sea"])
+    with world.worker() as made:
+        made.finish()
+        world.data.flush()
+        world.write("cy")  # the first write finds out, not the refreshing
+        made.finish()
+    (piece,) = world.store().snapshot()
+    assert [(row.item_id, row.title, row.users) for row in piece.items] == [("boat", "The little boat", 1)]
+    assert [name for _, name in piece.labels] == ["sea"]
+
+
+def test_while_healing_nothing_is_published_or_committed_below_the_old_offset(world: World) -> None:
+    story(world)
+    world.spoil()
+    with world.worker() as made:
+        made.finish()
+        commits, published, letters = len(world.commits), len(world.recommendations()), len(world.dead_letters())
+        old = world.committed()
+        world.data.flush()
+        eventually(lambda: made.value("kindred_events_in_total") == 2 * len(world.log()), "all is read again")
+        made.finish()
+        assert len(world.recommendations()) == published
+        assert len(world.dead_letters()) == letters
+        assert made.value("kindred_events_dead_total", reason="not_json") == 1
+        story(world, first=1000)
+        made.finish()
+    assert all(made.offset > old[partition] for partition, made in world.commits[commits:])
+
+
+def test_commits_never_go_backwards(world: World) -> None:
+    story(world)
+    with world.worker() as made:
+        made.finish()
+        world.data.flush()
+        story(world, first=1000)
+        made.finish()
+    for partition in range(world.partitions):
+        offsets = [made.offset for number, made in world.commits if number == partition]
+        assert offsets == sorted(offsets)
+
+
+# Services that are away.
+
+
+def test_redis_may_be_away_for_a_while_and_nothing_is_lost_or_reordered(world: World) -> None:
+    with world.worker() as made:
+        eventually(made.ready, "ready")
+        world.data.down = True
+        story(world)
+        eventually(lambda: made.value("kindred_unavailable", service="redis") == 1, "the metric says so")
+        eventually(lambda: "redis" in made.why(), "/readyz says so")
+        assert not made.ready()
+        world.data.down = False
+        made.finish()
+        assert made.value("kindred_unavailable", service="redis") == 0
+    assert world.ids() == Counter(expected_ids(world))
+    in_order(world)
+    same(world, undisturbed(world))
+
+
+class ShyPublisher:
+    """Takes records, but the first acknowledgements fail; like a broker that restarts."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._failures = 5
+
+    def send(self, records: Sequence[OutRecord]) -> ShySent:
+        return ShySent(MemorySent(self._broker, list(records)), self._fail)
+
+    def _fail(self) -> None:
+        if self._failures:
+            self._failures -= 1
+            raise BrokerUnavailable("no leader")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ShySent:
+    def __init__(self, sent: MemorySent, fail: Callable[[], None]) -> None:
+        self._sent = sent
+        self._fail = fail
+
+    def wait(self, timeout_s: float) -> None:
+        self._fail()
+        self._sent.wait(timeout_s)
+
+
+def test_what_was_not_acknowledged_is_sent_again_before_anything_is_committed(world: World) -> None:
+    story(world)
+    with world.worker(publisher=ShyPublisher) as made:
+        made.finish()
+        assert made.value("kindred_retries_total", service="kafka") >= 5
+    assert world.ids() == Counter(expected_ids(world))
+    in_order(world)
+
+
+def in_order(world: World) -> None:
+    """A user's answers stand in the topic in the order of their numbers."""
+    numbers: dict[str, list[int]] = {}
+    for user, nth in world.answered():
+        numbers.setdefault(user, []).append(nth)
+    assert all(found == sorted(found) for found in numbers.values())
+
+
+class SmallPublisher(ShyPublisher):
+    def send(self, records: Sequence[OutRecord]) -> ShySent:
+        if records:
+            raise RecordTooLarge("1001 bytes, at most 1000")
+        return super().send(records)
+
+
+def test_a_broker_that_takes_no_record_of_the_agreed_size_stops_the_worker_with_a_remedy(world: World) -> None:
+    world.write("anna")
+    with world.worker(publisher=SmallPublisher) as made:
+        error = made.await_error()
+    assert isinstance(error, WrongTopic)
+    assert "max.message.bytes" in str(error)
+
+
+# The index.
+
+
+def test_a_donor_of_another_worker_is_found_through_the_feed(world: World) -> None:
+    world.write("bo", item_id="boat", item_title="boat", partition=1)
+    with world.worker() as one:
+        one.finish()
+        with world.worker(name="worker-1") as two:
+            eventually(lambda: both(one, two), "both have a partition")
+            world.write("cy", item_id="ship", item_title="ship", partition=1)
+            eventually(lambda: one.value("kindred_donors") == two.value("kindred_donors") == 2, "both know both")
+
+
+def both(one: Worker, two: Worker) -> bool:
+    return all(made.value("kindred_partitions", state="running") == 1 for made in (one, two))
+
+
+class Unsteady(MemoryStore):
+    """Fails in the middle of its second snapshot."""
+
+    snapshots = 0
+
+    def snapshot(self) -> Iterator[Changes]:
+        self.snapshots += 1
+        yield from super().snapshot()
+        if self.snapshots == 2:
+            raise StoreUnavailable("gone in the middle")
+
+
+def test_an_index_that_could_not_be_loaded_whole_is_loaded_again(world: World) -> None:
+    story(world)
+    with world.worker(store=Unsteady) as made:
+        made.finish()
+        world.data.flush()
+        world.write("zoe")
+        made.finish()
+        eventually(lambda: made.value("kindred_donors") == 13, "all donors are there")

@@ -1,0 +1,91 @@
+"""`python -m worker`: settings → build → signals → run → exit code (see worker/errors.py)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+
+from pydantic import ValidationError
+
+from model.errors import ModelError
+from worker.app import build
+from worker.broker.base import BrokerUnavailable
+from worker.errors import FORCED_EXIT, BadSettings, Unready, WorkerError, WrongStore
+from worker.health import Health, serve
+from worker.metrics import Metrics
+from worker.service import Service
+from worker.settings import WorkerSettings
+from worker.store.base import StoreRefused, StoreUnavailable
+
+log = logging.getLogger("worker")
+
+
+def main() -> int:
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what it retries by itself; we report what we see of it
+    try:
+        settings = _settings()
+        logging.getLogger().setLevel(settings.log_level)
+        return _run(settings)
+    except WorkerError as error:
+        log.error("%s", error)
+        return error.exit_code
+    except (ModelError, BrokerUnavailable, StoreUnavailable) as error:
+        log.error("%s", error)
+        return Unready.exit_code
+    except StoreRefused as error:
+        log.error("%s", error)
+        return WrongStore.exit_code
+    except Exception:
+        log.exception("the worker stops on an error that it does not know; please report it")
+        return WorkerError.exit_code
+
+
+def _settings() -> WorkerSettings:
+    try:
+        return WorkerSettings()
+    except ValidationError as error:
+        found = "; ".join(
+            f"KINDRED_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}"
+            for e in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+        raise BadSettings(f"{found} (see docs/configuration.md)") from None
+
+
+def _run(settings: WorkerSettings) -> int:
+    metrics, health = Metrics(), Health()
+    try:
+        server = serve(settings.metrics_host, settings.metrics_port, metrics, health)
+    except OSError as error:
+        raise BadSettings(
+            f"KINDRED_METRICS_PORT {settings.metrics_port} on {settings.metrics_host} cannot be taken "
+            f"({error.strerror}); 0 takes a free one"
+        ) from error
+    log.info("metrics on http://%s:%d/metrics", settings.metrics_host, server.server_port)
+    running: list[Service] = []
+    asked = [0]
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        asked[0] += 1
+        if asked[0] > 1 or not running:
+            os._exit(FORCED_EXIT if asked[0] > 1 else 0)
+        running[0].stop()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    service = build(settings, metrics, health)
+    running.append(service)
+    try:
+        service.start()
+        service.run()
+        log.info("drained, leaving")
+        return 0
+    finally:
+        service.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""What the worker asks of the log. Kafka keeps it in service, a list in unit tests.
+
+One `Reader` a worker, in its consumer group; one `Publisher`. A reader hands out new partitions **paused**: whoever
+polls checks the watermarks, seeks, and only then resumes them. Callbacks of a rebalance come on a foreign thread and do
+no I/O; see `RebalanceListener`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from schemas.headers import Headers
+
+
+class Record(NamedTuple):
+    """One record of a topic, as the log has it. timestamp: milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class OutRecord(NamedTuple):
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A committed position: the next offset to read, and the note that the committer left (None where the broker keeps
+    none)."""
+
+    offset: int
+    metadata: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """begin: first offset the log still has; end: the offset after the last one, aborted transactions included."""
+
+    begin: int
+    end: int
+
+
+class BrokerUnavailable(Exception):
+    """The broker did not answer, or refused for now: the same call may be repeated."""
+
+
+class CommitRefused(Exception):
+    """The offsets were not committed because the group is moving or this member is out of it.
+
+    retry: the group is only rebalancing and this member may still own the partitions.
+    """
+
+    def __init__(self, text: str, *, retry: bool) -> None:
+        super().__init__(text)
+        self.retry = retry
+
+
+class RecordTooLarge(Exception):
+    """The broker takes no record of this size; sending it again will not help."""
+
+
+class RebalanceListener(Protocol):
+    """Called on the reader's own thread: must return at once and do no I/O."""
+
+    def assigned(self, partitions: frozenset[int]) -> None: ...
+
+    def revoked(self, partitions: frozenset[int]) -> Future[None]:
+        """The future completes when nothing of these partitions is under way any more; the reader waits for it, at most
+        for its drain deadline, then cancels it; only then the group goes on."""
+        ...
+
+    def lost(self, partitions: frozenset[int]) -> None:
+        """The group has already given the partitions away: nothing can be committed any more."""
+        ...
+
+
+class Reader(Protocol):
+    """A member of the consumer group on one topic. `poll` and the calls about partitions belong to one thread; `commit`
+    may be called from another."""
+
+    topic: str
+
+    def join(self) -> None:
+        """Become a member; partitions come with a later poll."""
+        ...
+
+    def partitions(self) -> Sequence[int]:
+        """All partitions of the topic; empty when it does not exist."""
+        ...
+
+    def compacted(self) -> bool:
+        """Whether the topic is compacted, as far as the broker tells."""
+        ...
+
+    def poll(self, timeout_s: float, max_records: int) -> Mapping[int, Sequence[Record]]:
+        """Records by partition, in offset order. Raises BrokerUnavailable."""
+        ...
+
+    def joined(self) -> bool:
+        """Whether this member has its place in the group (it may own nothing)."""
+        ...
+
+    def seek(self, partition: int, offset: int) -> None: ...
+
+    def pause(self, partitions: Iterable[int]) -> None: ...
+
+    def resume(self, partitions: Iterable[int]) -> None: ...
+
+    def committed(self, partition: int) -> Committed | None: ...
+
+    def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]: ...
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Partition → the log's end as it is told without reading: cheap, for measuring lag; may be a batch short."""
+        ...
+
+    def offset_at(self, partition: int, timestamp_ms: int) -> int:
+        """First offset with a timestamp at or after the given one; the log's end where there is none."""
+        ...
+
+    def commit(self, offsets: Mapping[int, Committed]) -> None:
+        """Commit next offsets. Raises CommitRefused, BrokerUnavailable."""
+        ...
+
+    def topic_id(self) -> str:
+        """The log's identity: another id means that the topic was made anew."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group. The listener's `revoked` is called first."""
+        ...
+
+
+class Publisher(Protocol):
+    def send(self, records: Sequence[OutRecord]) -> Sent:
+        """Hand records over, in order; returns at once unless the client's buffer is full."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Sent(Protocol):
+    """Records that were handed over together."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Until every record is acknowledged by all in-sync replicas. Raises BrokerUnavailable (some may have been
+        written: send all again, consumers know duplicates by their id) or RecordTooLarge."""
+        ...

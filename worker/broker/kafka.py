@@ -1,0 +1,403 @@
+"""Kafka by kafka-python. What was found out about the client, and is relied on here:
+
+* Callbacks of a rebalance run on its IO thread, where commit(), committed() and position() raise and slow code stops
+  heartbeats; pausing works there, and an async listener may await a kafka Future that another thread completes.
+* commit() from a second thread works; a cooperative consumer is STABLE (heartbeats on, commits taken) while it awaits
+  `on_partitions_revoked`.
+* A record that its parser cannot read makes poll() raise once and spin for ever after: see header_names.py.
+* Nothing bounds the producer's memory: the worker bounds what is in flight.
+* With read_committed the fetcher asks for stable offsets; log ends are asked for uncommitted, because a broker may let
+  the last stable offset lag. The embedded broker tells the end of the log wrongly (the first record of the last batch
+  + 1), so the end is taken from an answer that carries records.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from kafka import (
+    AsyncConsumerRebalanceListener,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    OffsetAndMetadata,
+    OffsetSpec,
+    TopicPartition,
+)
+from kafka.admin import ConfigResource
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.base import MemberState
+from kafka.errors import (
+    CommitFailedError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RebalanceInProgressError,
+)
+from kafka.future import Future as KafkaFuture
+
+from worker.broker import header_names
+from worker.broker.base import (
+    Bounds,
+    BrokerUnavailable,
+    CommitRefused,
+    Committed,
+    OutRecord,
+    RebalanceListener,
+    Record,
+    RecordTooLarge,
+)
+
+T = TypeVar("T")
+
+CALL_TIMEOUT_MS: Final = 10_000
+"""Of one request about offsets; the caller repeats it for as long as the broker is away."""
+HEARTBEAT_MS: Final = 1_000
+"""A third of a session timeout or less; also bounds how long a finished hand-over waits for the IO thread to wake."""
+
+
+def _asked(call: Callable[[], T], what: str) -> T:
+    try:
+        return call()
+    except KafkaError as error:
+        raise BrokerUnavailable(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def _polled(consumer: Any, timeout_s: float, max_records: int) -> Any:
+    if not consumer._fetcher._next_partition_records:
+        # With 3.0.12 a partition that was paused with records at hand is read again only once nothing is in line, and a
+        # partition that has been read to its end stays in line: alone paused and resumed, it would never be read again.
+        consumer._fetcher._next_partition_records = None
+    try:
+        return consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+    except KafkaError as error:
+        # What could not be parsed is kept and, with 3.0.12, the next poll() would turn round it for ever.
+        consumer._fetcher._next_partition_records = None
+        raise BrokerUnavailable(f"poll: {type(error).__name__}: {error}") from error
+
+
+class _Bridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """From kafka-python's callbacks to ours. Pauses what is new, waits (bounded) for what goes."""
+
+    def __init__(self, reader: KafkaReader, listener: RebalanceListener, drain_seconds: float) -> None:
+        self._reader = reader
+        self._listener = listener
+        self._drain_seconds = drain_seconds
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        partitions = list(assigned)
+        self._reader.consumer.pause(*partitions)
+        self._listener.assigned(frozenset(tp.partition for tp in partitions))
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        drained = self._listener.revoked(frozenset(tp.partition for tp in revoked))
+        done = KafkaFuture()
+        once = threading.Lock()
+
+        def finish(*_: object) -> None:
+            if once.acquire(blocking=False):
+                done.success(None)
+
+        timer = threading.Timer(self._drain_seconds, drained.cancel)
+        timer.daemon = True
+        timer.start()
+        drained.add_done_callback(finish)
+        await done
+        timer.cancel()
+
+    async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._listener.lost(frozenset(tp.partition for tp in lost))
+
+
+class KafkaReader:
+    """A member of the group: cooperative rebalancing, no automatic commits, committed records only."""
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        topic: str,
+        group: str,
+        client_id: str,
+        listener: RebalanceListener,
+        session_timeout_ms: int,
+        drain_seconds: float,
+    ) -> None:
+        header_names.tolerate()
+        self.topic = topic
+        self._admin = _asked(
+            lambda: KafkaAdminClient(bootstrap_servers=bootstrap.split(","), client_id=client_id), "admin"
+        )
+        self.consumer = _asked(
+            lambda: KafkaConsumer(
+                bootstrap_servers=bootstrap.split(","),
+                group_id=group,
+                client_id=client_id,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                session_timeout_ms=session_timeout_ms,
+                heartbeat_interval_ms=min(HEARTBEAT_MS, session_timeout_ms // 3),
+                request_timeout_ms=max(CALL_TIMEOUT_MS, session_timeout_ms) + 5_000,
+                fetch_max_wait_ms=100,
+            ),
+            "consumer",
+        )
+        self._make_scout = lambda: KafkaConsumer(
+            bootstrap_servers=bootstrap.split(","),
+            client_id=f"{client_id}-ends",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=1 << 20,
+            fetch_max_wait_ms=100,
+        )
+        self._scout: Any = None
+        self._drain_seconds = drain_seconds
+        self._listener = listener
+
+    def join(self) -> None:
+        """Subscribe; partitions come with a later poll."""
+        self.consumer.subscribe([self.topic], listener=_Bridge(self, self._listener, self._drain_seconds))
+
+    def poll(self, timeout_s: float, max_records: int) -> Mapping[int, Sequence[Record]]:
+        records = _polled(self.consumer, timeout_s, max_records)
+        return {
+            tp.partition: [
+                Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in taken
+            ]
+            for tp, taken in records.items()
+        }
+
+    def seek(self, partition: int, offset: int) -> None:
+        with suppress(ValueError):  # the group has taken it away just now
+            self.consumer.seek(self._at(partition), offset)
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            with suppress(KeyError):
+                self.consumer.pause(self._at(partition))
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            with suppress(KeyError):
+                self.consumer.resume(self._at(partition))
+
+    def joined(self) -> bool:
+        return bool(self.consumer.group_metadata().state == MemberState.STABLE)
+
+    def compacted(self) -> bool:
+        found = _asked(lambda: self._admin.describe_configs([ConfigResource("topic", self.topic)]), "describe configs")
+        policy = found.get("topic", {}).get(self.topic, {}).get("cleanup.policy", {})
+        value = policy.get("value") if isinstance(policy, dict) else policy
+        return "compact" in str(value)
+
+    def partitions(self) -> list[int]:
+        """All partitions of the topic; empty when it does not exist."""
+        return sorted(_asked(lambda: self.consumer.partitions_for_topic(self.topic), "partitions") or ())
+
+    def committed(self, partition: int) -> Committed | None:
+        found = _asked(
+            lambda: self.consumer.committed(self._at(partition), metadata=True, timeout_ms=CALL_TIMEOUT_MS), "committed"
+        )
+        if found is None or found.offset < 0:
+            return None
+        return Committed(found.offset, found.metadata or None)
+
+    def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]:
+        places = list(map(self._at, partitions))
+        begin = self._offsets(places, OffsetSpec.EARLIEST)
+        end = self._offsets(places, OffsetSpec.LATEST)
+        self._look_behind(begin, end)
+        return {tp.partition: Bounds(begin[tp], end[tp]) for tp in places}
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        places = list(map(self._at, partitions))
+        told = self._offsets(places, OffsetSpec.LATEST)
+        return {tp.partition: max(told[tp], self.consumer.highwater(tp) or 0) for tp in places}
+
+    def _look_behind(self, begin: Mapping[TopicPartition, int], end: dict[TopicPartition, int]) -> None:
+        """Mend `end` where the broker told the last batch's first record instead of its last: an answer with records
+        carries the true end on every broker."""
+        unread = {tp for tp in end if end[tp] > begin[tp]}
+        if self._scout is None:
+            self._scout = _asked(self._make_scout, "consumer")
+        scout = self._scout
+        scout.assign(sorted(unread))
+        for tp in unread:
+            scout.seek(tp, end[tp] - 1)
+        deadline = time.monotonic() + CALL_TIMEOUT_MS / 1000
+        while unread:
+            _asked(lambda: scout.poll(timeout_ms=100), "log end")
+            for tp in [tp for tp in unread if scout.position(tp) >= end[tp]]:
+                unread.remove(tp)
+                end[tp] = max(end[tp], scout.highwater(tp) or 0)
+            if unread and time.monotonic() > deadline:
+                raise BrokerUnavailable(f"log end: nothing came from {sorted(unread)}")
+
+    def offset_at(self, partition: int, timestamp_ms: int) -> int:
+        place = self._at(partition)
+        found = _asked(lambda: self.consumer.offsets_for_times({place: timestamp_ms}), "offsets for times")[place]
+        # For a time after its last record the embedded broker answers offset 0 with timestamp -1.
+        if found is None or found.offset < 0 or found.timestamp < timestamp_ms:
+            return self.bounds([partition])[partition].end
+        return int(found.offset)
+
+    def commit(self, offsets: Mapping[int, Committed]) -> None:
+        """Raises CommitRefused, BrokerUnavailable."""
+        try:
+            self.consumer.commit(
+                {self._at(p): OffsetAndMetadata(c.offset, c.metadata or "", -1) for p, c in offsets.items()},
+                timeout_ms=CALL_TIMEOUT_MS,
+            )
+        except RebalanceInProgressError as error:
+            raise CommitRefused(str(error), retry=True) from error
+        except CommitFailedError as error:
+            rebalancing = isinstance(error.args[0] if error.args else None, RebalanceInProgressError)
+            raise CommitRefused(str(error), retry=rebalancing) from error
+        except KafkaError as error:
+            raise BrokerUnavailable(f"commit: {type(error).__name__}: {error}") from error
+
+    def topic_id(self) -> str:
+        (found,) = _asked(lambda: self._admin.describe_topics([self.topic]), "describe topic")
+        return str(found["topic_id"])
+
+    def close(self) -> None:
+        try:
+            if self._scout is not None:
+                self._scout.close()
+            self.consumer.close(autocommit=False, timeout_ms=CALL_TIMEOUT_MS)
+        finally:
+            self._admin.close()
+
+    def _at(self, partition: int) -> TopicPartition:
+        return TopicPartition(self.topic, partition)
+
+    def _offsets(self, places: Sequence[TopicPartition], spec: Any) -> dict[TopicPartition, int]:
+        found = _asked(
+            lambda: self._admin.list_partition_offsets(dict.fromkeys(places, spec), timeout_ms=CALL_TIMEOUT_MS),
+            "offsets",
+        )
+        return {tp: int(found[tp].offset) for tp in places}
+
+
+class KafkaItemLog:
+    """All partitions of the items topic from their beginning, without a group."""
+
+    def __init__(self, *, bootstrap: str, topic: str, client_id: str) -> None:
+        header_names.tolerate()
+        self._consumer = _asked(
+            lambda: KafkaConsumer(
+                bootstrap_servers=bootstrap.split(","),
+                client_id=client_id,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+            ),
+            "items consumer",
+        )
+        places = [
+            TopicPartition(topic, p) for p in _asked(lambda: self._consumer.partitions_for_topic(topic), topic) or ()
+        ]
+        self._consumer.assign(places)
+        self._ends = _asked(lambda: self._consumer.end_offsets(places), "end offsets") if places else {}
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Record]:
+        polled = _polled(self._consumer, timeout_s, max_records)
+        return [
+            Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+            for taken in polled.values()
+            for r in taken
+        ]
+
+    def at_end(self) -> bool:
+        return _asked(lambda: all(self._consumer.position(p) >= end for p, end in self._ends.items()), "position")
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def _sendable(record: OutRecord) -> dict[str, Any]:
+    """kafka-python sends no null header and no record of two nulls, both of which a dead letter may hold: they go out
+    as empty bytes."""
+    value = b"" if record.key is None and record.value is None else record.value
+    headers = [(name, b"" if content is None else content) for name, content in record.headers]
+    return {"topic": record.topic, "key": record.key, "value": value, "headers": headers}
+
+
+class KafkaSent:
+    """Records handed to the producer together. on_failure is called once the producer should not be trusted further."""
+
+    def __init__(self, futures: Sequence[Any], on_failure: Callable[[], None]) -> None:
+        self._futures = futures
+        self._on_failure = on_failure
+
+    def wait(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        for future in self._futures:
+            try:
+                future.get(timeout=max(0.001, deadline - time.monotonic()))
+            except MessageSizeTooLargeError as error:
+                raise RecordTooLarge(str(error)) from error
+            except KafkaError as error:
+                self._on_failure()
+                raise BrokerUnavailable(f"publish: {type(error).__name__}: {error}") from error
+
+
+class KafkaPublisher:
+    """Idempotent producer, acks from all in-sync replicas. After a failure the next send starts a fresh producer: one
+    that lost its sequence (a broker that forgot it, a fatal error) would fail for ever; ids make repeats harmless."""
+
+    def __init__(self, *, bootstrap: str, client_id: str, max_record_bytes: int) -> None:
+        self._make = lambda: KafkaProducer(
+            bootstrap_servers=bootstrap.split(","),
+            client_id=client_id,
+            linger_ms=2,
+            batch_size=128 * 1024,
+            max_request_size=max_record_bytes + 64 * 1024,
+            max_block_ms=CALL_TIMEOUT_MS,
+            bootstrap_timeout_ms=CALL_TIMEOUT_MS,
+            compression_type="lz4",
+        )
+        self._producer: Any = None
+        self._failed: Any = None
+        self._lock = threading.Lock()
+
+    def send(self, records: Sequence[OutRecord]) -> KafkaSent:
+        """From any thread: one hands over new records, another those of a batch that failed."""
+        with self._lock:
+            producer = self._trusted()
+            try:
+                sent = [producer.send(**_sendable(record)) for record in records]
+            except MessageSizeTooLargeError as error:
+                raise RecordTooLarge(str(error)) from error
+            except KafkaError as error:
+                self._fail(producer)
+                raise BrokerUnavailable(f"publish: {type(error).__name__}: {error}") from error
+        return KafkaSent(sent, partial(self._fail, producer))
+
+    def _trusted(self) -> Any:
+        if self._producer is None or self._producer is self._failed:
+            self.close()
+            self._producer = _asked(self._make, "producer")
+        return self._producer
+
+    def _fail(self, producer: Any) -> None:
+        self._failed = producer
+
+    def close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        try:
+            producer.close(timeout=1)
+        except KafkaTimeoutError:
+            # With records that it could not send, 3.0.12 raises before it comes to force its sender to end.
+            producer._sender.force_close()
+            with suppress(KafkaError):
+                producer.close(timeout=1)

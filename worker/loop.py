@@ -1,0 +1,492 @@
+"""Steps 1 to 3 and the life of partitions: the thread that polls.
+
+Callbacks of a rebalance only leave a note here; this thread acts on it. A partition is read only after its check: topic
+and Redis belong together, watermarks say where to begin. While a stage is full the partitions are paused and polling
+goes on, so that the group sees this worker alive.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from model.encoder.base import Encoder
+from worker.batch import Batch, Batcher
+from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, Reader, Record
+from worker.decode import Breaker, Entry, decode
+from worker.errors import SharedGroup, WrongLog
+from worker.heal import of_partition, pack_note, plan, read_note
+from worker.health import Health
+from worker.metrics import Metrics
+from worker.partition import InFlight, Lease, Partition, PartitionState
+from worker.pipeline import Pipeline, Work
+from worker.stages import Stage
+from worker.store.base import Identity, Store, StoreUnavailable, UserKey, Write
+
+log = logging.getLogger(__name__)
+
+_POLL: Final = 0.1
+_HAND_OVER: Final = 0.05
+_CHORES: Final = 1.0
+"""Seconds between looks at lag, operators' requests and services that were away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the polling thread is told.
+
+    start: where a new group begins. dead_*: see Breaker. drain: seconds for batches in flight at the end.
+    """
+
+    start: Literal["earliest", "latest"] | datetime
+    dead_in_a_row: int
+    dead_window: int
+    dead_share: float
+    drain: float
+    max_records: int
+
+
+class Assignments:
+    """The RebalanceListener: notes what the group decided, and lets revocations wait for batches in flight."""
+
+    def __init__(self, in_flight: InFlight) -> None:
+        self.news: queue.SimpleQueue[tuple[bool, frozenset[int]]] = queue.SimpleQueue()
+        self._in_flight = in_flight
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        self.news.put((True, partitions))
+
+    def revoked(self, partitions: frozenset[int]) -> Future[None]:
+        self.news.put((False, partitions))
+        return self._in_flight.drained(partitions)
+
+    def lost(self, partitions: frozenset[int]) -> None:
+        self._in_flight.lost(partitions)
+        self.news.put((False, partitions))
+
+
+class Loop:
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        store: Store,
+        encoder: Encoder,
+        pipeline: Pipeline,
+        batcher: Batcher,
+        stages: Iterable[Stage],
+        assignments: Assignments,
+        in_flight: InFlight,
+        user_key: Callable[[str], UserKey],
+        identity: Identity,
+        limits: Limits,
+        metrics: Metrics,
+        health: Health,
+        fail_point: Callable[[int], None],
+    ) -> None:
+        self._reader = reader
+        self._store = store
+        self._encoder = encoder
+        self._pipeline = pipeline
+        self._batcher = batcher
+        self._stages = tuple(stages)
+        self._assignments = assignments
+        self._in_flight = in_flight
+        self._user_key = user_key
+        self._identity = identity
+        self._limits = limits
+        self._metrics = metrics
+        self._health = health
+        self._fail_point = fail_point
+        self._partitions: dict[int, Partition] = {}
+        self._pending: deque[Batch] = deque()
+        self._held = False
+        self._next_chores = 0.0
+        self._healing_since = time.monotonic()
+        self.stopping = threading.Event()
+        self.fell_back = threading.Event()
+
+    def run(self) -> None:
+        """Until `stopping` is set, or a stage failed. Then drains."""
+        while not self.stopping.is_set():
+            self._turn()
+        self._drain()
+
+    def _turn(self) -> None:
+        for stage in self._stages:
+            if stage.failure is not None:
+                raise stage.failure
+        self._follow_group()
+        if self.fell_back.is_set():
+            self._set_back()
+        now = time.monotonic()
+        if now >= self._next_chores:
+            self._next_chores = now + _CHORES
+            self._chores()
+        checking = [p for p in self._partitions.values() if p.state is PartitionState.CHECKING]
+        for partition in checking:
+            if not self._check(partition):
+                break  # each try may take seconds
+        self._hand_over()
+        records = self._poll()
+        self._follow_group()  # what was revoked meanwhile must not be taken in
+        if records:
+            self._fail_point(1)
+        for number, taken in records.items():
+            self._take(number, taken)
+        if self._batcher.due(time.monotonic()):
+            self._close_batch()
+
+    # Steps 1 to 3.
+
+    def _poll(self) -> Mapping[int, Sequence[Record]]:
+        try:
+            records = self._reader.poll(self._patience(), self._limits.max_records)
+        except BrokerUnavailable as error:
+            if self._health.trouble("poll", f"kafka gives no records: {error}"):
+                log.warning("kafka gives no records, trying again: %s", error)
+            self._metrics.retries.labels("kafka").inc()
+            self.stopping.wait(_POLL)
+            return {}
+        if self._health.clear("poll"):
+            log.info("kafka gives records again")
+        return records
+
+    def _patience(self) -> float:
+        if self._held:
+            return 0.0
+        wait = self._batcher.wait(time.monotonic())
+        return _POLL if wait is None else min(wait, _POLL)
+
+    def _take(self, number: int, records: Iterable[Record]) -> None:
+        """Decode, tokenise and batch what was polled of one partition."""
+        partition = self._partitions.get(number)
+        if partition is None or partition.lease is None or not partition.reads:
+            return
+        entries = []
+        for record in records:
+            if record.offset < partition.next_offset:
+                continue
+            entry = Entry(record) if record.offset < partition.skip_below else decode(record, self._user_key)
+            if self._trips(partition, entry, partition.lease):
+                self._pause(partition, record.offset)
+                break
+            partition.next_offset = record.offset + 1
+            entries.append(entry)
+        self._metrics.events_in.inc(len(entries))
+        self._tokenise(entries)
+        self._fail_point(2)
+        for entry in entries:
+            closed = self._batcher.add(entry, partition.lease, time.monotonic())
+            if closed is not None:
+                self._queue(closed)
+
+    def _trips(self, partition: Partition, entry: Entry, lease: Lease) -> bool:
+        """Whether bad records have become too many. Those that were dealt with before, or by an operator, do not count;
+        one that has paused the partition before does so again."""
+        offset, bad = entry.record.offset, entry.dead is not None
+        if offset < max(partition.accept_below, lease.publish_from):
+            return False
+        return partition.breaker.trips(bad) or (bad and offset == partition.tripped)
+
+    def _tokenise(self, entries: list[Entry]) -> None:
+        texts = [entry for entry in entries if entry.text]
+        if not texts:
+            return
+        tokens = self._encoder.tokenise([entry.text for entry in texts])
+        for entry, ids in zip(texts, tokens.ids, strict=True):
+            entry.tokens = ids
+        known = sum(map(len, tokens.ids))
+        self._metrics.unknown_token_share.set(tokens.unknown / known if known else 0.0)
+
+    def _close_batch(self) -> None:
+        batch = self._batcher.close()
+        if batch is not None:
+            self._queue(batch)
+
+    def _queue(self, batch: Batch) -> None:
+        self._metrics.batch_fill.observe(len(batch.entries) / self._batcher.max_events)
+        self._pending.append(batch)
+        self._fail_point(3)
+
+    def _hand_over(self) -> None:
+        """Give closed batches to the first stage; pause everything while it is full."""
+        while self._pending:
+            batch = self._pending[0]
+            batch.drop_dead()
+            if batch.entries:
+                work = Work(batch, tuple(batch.leases))
+                if not self._in_flight.enter(batch.leases.values()):
+                    break  # the news that a partition is taken away comes with the next turn
+                if not self._stages[0].offer(work, _HAND_OVER):
+                    self._in_flight.leave(work.held)
+                    break
+            self._pending.popleft()
+        held = bool(self._pending)
+        if held != self._held:
+            self._held = held
+            reading = [n for n, p in self._partitions.items() if p.reads]
+            (self._reader.pause if held else self._reader.resume)(reading)
+
+    # The life of partitions.
+
+    def _follow_group(self) -> None:
+        while not self._assignments.news.empty():
+            given, numbers = self._assignments.news.get()
+            for number in numbers:
+                if given:
+                    limits = self._limits
+                    breaker = Breaker(in_a_row=limits.dead_in_a_row, window=limits.dead_window, share=limits.dead_share)
+                    partition = self._partitions[number] = Partition(number, breaker)
+                    partition.move(PartitionState.CHECKING)
+                elif number in self._partitions:
+                    self._give_up(self._partitions.pop(number))
+            log.info("partitions %s: %s", "assigned" if given else "revoked", sorted(numbers))
+            self._report()
+
+    def _give_up(self, partition: Partition) -> None:
+        """Forget what has not set out; what is under way is finished, and its lease ends with it (see InFlight)."""
+        self._forget_collected(partition)
+        partition.move(PartitionState.REVOKED)
+        for gauge in (self._metrics.healing_remaining, self._metrics.consumer_lag):
+            if (str(partition.number),) in gauge._metrics:
+                gauge.remove(str(partition.number))
+        self._health.clear(f"partition {partition.number}")
+
+    def _forget_collected(self, partition: Partition) -> None:
+        self._batcher.drop(partition.number)
+        for batch in self._pending:
+            batch.drop([partition.number])
+
+    def _check(self, partition: Partition) -> bool:
+        """Find where to begin, and begin. Waits for what is still under way; False when a service is away."""
+        number = partition.number
+        if self._in_flight.busy([number]):
+            return True
+        try:
+            self._begin(partition)
+        except (BrokerUnavailable, StoreUnavailable, CommitRefused) as error:
+            if self._health.trouble(f"partition {number}", f"partition {number} cannot be checked: {error}"):
+                log.warning("partition %d cannot be checked, trying again: %s", number, error)
+            return False
+        self._health.clear(f"partition {number}")
+        self._report()
+        return True
+
+    def _begin(self, partition: Partition) -> None:
+        number, reader = partition.number, self._reader
+        if reader.topic_id() != self._identity.topic_id:
+            raise WrongLog(
+                f"{reader.topic} was made anew while this worker ran: state belongs to one log. Start with an empty "
+                "Redis database and a new consumer group (KINDRED_REDIS_URL, KINDRED_GROUP)."
+            )
+        committed = reader.committed(number)
+        began = 0 if committed is None else self._own(number, committed)
+        watermarks = self._store.watermarks()
+        bounds = reader.bounds([number])[number]
+        begin = bounds.begin
+        if committed is None and self._limits.start == "latest":
+            begin = bounds.end
+        elif isinstance(self._limits.start, datetime):
+            begin = max(begin, reader.offset_at(number, int(self._limits.start.timestamp() * 1000)))
+        found = plan(
+            reader.topic,
+            number,
+            committed=None if committed is None else committed.offset,
+            watermarks=of_partition(watermarks, number),
+            bounds=bounds,
+            begin=begin,
+            began=began,
+        )
+        if committed is None:
+            began = found.publish_from
+            # Both say where the group began: nothing before it counts as lost. (Without users any thread may save.)
+            self._store.save(Write({number: began}, [{} for _ in watermarks]))
+            reader.commit({number: Committed(began, pack_note(self._identity.instance, began))})
+            watermarks = self._store.watermarks()
+        if found.unrecoverable:
+            self._metrics.events_unrecoverable.inc(found.unrecoverable)
+            log.error(
+                "partition %d: %d events that Redis needs are no longer in the log (it begins at %d); states lack them",
+                number,
+                found.unrecoverable,
+                bounds.begin,
+            )
+        self._read_requests(partition)
+        self._pipeline.adopt(number, watermarks)
+        lease = partition.lease = Lease(number, found.publish_from, found.publish_from, began, found.start)
+        self._in_flight.hold(lease)
+        partition.next_offset = partition.started = found.start
+        reader.seek(number, found.start)
+        if not self._held:
+            reader.resume([number])
+        partition.move(PartitionState.HEALING if found.heals else PartitionState.RUNNING)
+        if found.heals:
+            log.warning("partition %d: healing from offset %d to %d", number, found.start, found.publish_from)
+        else:
+            log.info("partition %d: running from offset %d", number, found.start)
+
+    def _own(self, number: int, committed: Committed) -> int:
+        """Where the group began in the partition. Raises SharedGroup when somebody else's commit stands there."""
+        instance, began = read_note(committed.metadata)
+        if instance is not None and instance not in self._known():
+            self._identify()  # another worker may have found an emptied Redis before this one
+            if instance not in self._known():
+                raise SharedGroup(
+                    f"partition {number} was committed for another Redis (data {instance}, here "
+                    f"{self._identity.instance}): two stacks share one consumer group. Give each its own "
+                    "KINDRED_GROUP, or point both at one KINDRED_REDIS_URL."
+                )
+        return began
+
+    def _known(self) -> frozenset[str]:
+        return self._identity.previous | {self._identity.instance}
+
+    def _set_back(self) -> None:
+        """Redis lost writes: every partition is checked again, and replayed from where Redis now stands."""
+        self.fell_back.clear()
+        held = [partition for partition in self._partitions.values() if partition.lease is not None]
+        if held:
+            log.warning("Redis has fallen back behind what this worker wrote: checking all partitions")
+        for partition in held:
+            self._recheck(partition)
+        try:
+            self._identify()
+        except StoreUnavailable as error:
+            log.debug("whose data Redis holds cannot be read: %s", error)
+            self.fell_back.set()
+
+    def _identify(self) -> None:
+        """Whose data Redis holds now, which may have been emptied."""
+        previous = self._known()
+        identity = self._pipeline.identify(self._identity.topic_id, previous)
+        if identity.topic_id != self._identity.topic_id:
+            raise WrongLog(
+                f"Redis now holds the state of another log (topic id {identity.topic_id}, here "
+                f"{self._identity.topic_id}): another stack writes to it. Give each stack its own Redis database "
+                "(KINDRED_REDIS_URL)."
+            )
+        self._identity = Identity(identity.topic_id, identity.instance, identity.previous | previous)
+
+    def _recheck(self, partition: Partition) -> None:
+        partition.end_lease()
+        self._forget_collected(partition)
+        self._reader.pause([partition.number])
+        partition.move(PartitionState.CHECKING)
+
+    def _pause(self, partition: Partition, offset: int) -> None:
+        number = partition.number
+        self._reader.pause([number])
+        partition.move(PartitionState.PAUSED)
+        partition.next_offset = offset
+        remedy = (
+            f"partition {number} is paused at offset {offset}: too many bad records. See `kindred dlq list`; then let "
+            f"them go to the dead letter topic with `kindred dlq accept {number} --to OFFSET`, or pass over them with "
+            f"`kindred offsets skip {number} --to OFFSET`."
+        )
+        self._health.trouble(f"partition {number}", remedy)
+        log.error("%s", remedy)
+        partition.tripped = offset
+        try:
+            self._store.note(f"paused:{number}", str(offset))
+        except StoreUnavailable as error:
+            log.warning("the next owner of partition %d will count its bad records anew: %s", number, error)
+        self._report()
+
+    def _read_requests(self, partition: Partition) -> None:
+        number = partition.number
+        partition.accept_below = int(self._store.noted(f"accept:{number}") or 0)
+        partition.skip_below = int(self._store.noted(f"skip:{number}") or 0)
+        partition.tripped = int(self._store.noted(f"paused:{number}") or -1)
+
+    # Chores.
+
+    def _chores(self) -> None:
+        try:
+            for partition in self._partitions.values():
+                if partition.state is PartitionState.PAUSED:
+                    self._read_requests(partition)
+                    if max(partition.accept_below, partition.skip_below) > partition.next_offset:
+                        partition.breaker.reset()
+                        self._recheck(partition)
+        except StoreUnavailable as error:
+            log.debug("operators' requests cannot be read: %s", error)
+        self._pipeline.abandon(lambda number: number in self._partitions or self._in_flight.busy([number]))
+        if self._partitions:
+            self._measure_lag()
+        self._report()
+
+    def _measure_lag(self) -> None:
+        try:
+            ends = self._reader.ends(self._partitions)
+        except BrokerUnavailable as error:
+            if self._health.trouble("log", f"kafka does not answer: {error}"):
+                log.warning("kafka does not answer: %s", error)
+            self._metrics.unavailable.labels("kafka").set(1)
+            return
+        if self._health.clear("log"):
+            self._metrics.unavailable.labels("kafka").set(0)
+            log.info("kafka answers again")
+        remaining, done = 0, 0
+        for number, partition in self._partitions.items():
+            lease = partition.lease
+            if lease is None:
+                continue
+            self._metrics.consumer_lag.labels(number).set(max(0, ends[number] - lease.committed))
+            if partition.state is PartitionState.HEALING:
+                left = max(0, lease.publish_from - lease.done)
+                self._metrics.healing_remaining.labels(number).set(left)
+                remaining, done = remaining + left, done + lease.done - partition.started
+                if not left:
+                    partition.move(PartitionState.RUNNING)
+                    log.info("partition %d: healed", number)
+        self._estimate(remaining, done)
+
+    def _estimate(self, remaining: int, done: int) -> None:
+        """Time to heal, from the pace since this healing began."""
+        now = time.monotonic()
+        if not remaining:
+            self._healing_since = now
+            self._metrics.healing_eta.set(0)
+        elif done > 0:
+            self._metrics.healing_eta.set(remaining * (now - self._healing_since) / done)
+
+    def _report(self) -> None:
+        states = [p.state for p in self._partitions.values()]
+        for state in PartitionState:
+            self._metrics.partitions.labels(state.value).set(states.count(state))
+        self._health.state = _in_words(states, self._reader.joined())
+
+    # The end.
+
+    def _drain(self) -> None:
+        """Hand over what is collected and wait for what is under way, at most the drain deadline."""
+        self._health.state = "draining"
+        deadline = time.monotonic() + self._limits.drain
+        self._close_batch()
+        while time.monotonic() < deadline:
+            self._follow_group()
+            self._hand_over()
+            if not self._pending and not self._in_flight.busy(list(self._partitions)):
+                return
+            if any(stage.failure is not None for stage in self._stages):
+                break
+            time.sleep(0.01)
+        log.warning("drained only in part: what is left will be replayed by the next owner")
+
+
+def _in_words(states: list[PartitionState], joined: bool) -> str:
+    if not joined:
+        return "joining the group"
+    for state in (PartitionState.CHECKING, PartitionState.HEALING):
+        if state in states:
+            return str(state)
+    return "running"

@@ -1,0 +1,387 @@
+"""The worker's eight steps. Steps 1 to 3 belong to the polling thread (`worker/loop.py`); one batch goes through the
+rest here, in order. Stages overlap (`worker/stages.py`): steps 4, 5 to 7 and the waiting of 7 with 8 are each one
+thread, so that steps 5 and 6 of a partition run strictly in batch order.
+
+    1 poll      records of the partitions that this worker runs or heals
+    2 decode    bad record → dead letter; clean; tokenise
+    3 batch     close by padded tokens, count or age
+    4 encode    texts → unit vectors, and the titles of items seen for the first time
+    5 update    pure: old state + vectors → new state; an event at or below its partition's position changes nothing
+    6 save      one script a shard; what was refused is read again and computed again; a store that fell back is healed
+    7 publish   answers to newcomers and dead letters; wait for every acknowledgement
+    8 commit    offsets, never below what was committed before
+
+`fail_point(step)` is called after each step, for the fault tests.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.clean import clean
+from model.encoder.base import Encoder, Tokens
+from worker.answer import Question
+from worker.batch import Batch
+from worker.broker.base import CommitRefused, Committed, OutRecord, Publisher, Reader, RecordTooLarge, Sent
+from worker.catalogue import Catalogue
+from worker.decode import Entry
+from worker.errors import WrongTopic
+from worker.heal import fell_back, pack_note
+from worker.index import Index
+from worker.metrics import Metrics
+from worker.publish import Outbox, due
+from worker.retry import Persistent
+from worker.store.base import FeedLost, FellBack, Identity, ItemEntry, Store, StoreUnavailable, Watermarks, Write
+from worker.update import LogEvent, Outcome, Update, update
+
+log = logging.getLogger(__name__)
+
+TIMED: Final = ("encode", "update", "save", "answer", "publish", "commit")
+"""Labels of kindred_stage_seconds; answer is the first half of step 7, publish the waiting for acknowledgements."""
+PUBLISH_TIMEOUT: Final = 30.0
+"""Seconds to wait for acknowledgements before everything of the batch is sent again."""
+MOST_PIECES: Final = 16
+"""Pieces of the feed taken over at once; what is left waits for the next second, so that batches go on."""
+COMMIT_PAUSE: Final = 0.1
+"""Seconds between two tries to commit while the group is rebalancing."""
+
+
+@dataclass(slots=True)
+class Work:
+    """A batch on its way.
+
+    vectors: (N, D), LogEvent.vector points into it. items: names (and vectors of titles) of items seen for the first
+    time. out: what is to be published. dead: the reason of each dead letter among it. answered: strategy and event's
+    timestamp of each recommendation. held: the partitions that were in the batch when it set out.
+    """
+
+    batch: Batch
+    held: tuple[int, ...] = ()
+    vectors: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    items: list[ItemEntry] = field(default_factory=list)
+    out: list[OutRecord] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    answered: list[tuple[str, int]] = field(default_factory=list)
+    sent: Sent | None = None
+
+
+class Pipeline:
+    """answer: questions → recommendations (plain dicts of that shape), from the index. make_index: an empty one."""
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        store: Store,
+        make_index: Callable[[], Index],
+        catalogue: Catalogue | None,
+        encode_lock: threading.Lock,
+        answer: Callable[[Sequence[Question], Index], list[dict[str, object]]],
+        outbox: Outbox,
+        publisher: Publisher,
+        reader: Reader,
+        persist: Persistent,
+        metrics: Metrics,
+        newcomer_events: int,
+        user_ttl_ms: int,
+        refresh_seconds: float,
+        on_fell_back: Callable[[], None],
+        fail_point: Callable[[int], None],
+    ) -> None:
+        self._encoder = encoder
+        self._store = store
+        self._make_index = make_index
+        self._catalogue = catalogue
+        self._encode_lock = encode_lock
+        self._answer = answer
+        self._outbox = outbox
+        self._publisher = publisher
+        self._reader = reader
+        self._persist = persist
+        self._metrics = metrics
+        self._newcomer_events = newcomer_events
+        self._user_ttl_ms = user_ttl_ms
+        self._refresh_seconds = refresh_seconds
+        self._on_fell_back = on_fell_back
+        self._fail_point = fail_point
+        self._seconds = {step: metrics.stage_seconds.labels(step) for step in TIMED}
+        self._cursors: tuple[float, ...] = ()
+        self._next_refresh = 0.0
+        self.index = make_index()
+        self.left: Watermarks = [{} for _ in range(store.shards)]
+        """The watermarks that this worker left on every shard."""
+        self.instance = ""
+        """Id of the data in Redis; goes into every commit."""
+
+    # Step 4: one thread.
+
+    def encode(self, work: Work) -> None:
+        started = time.perf_counter()
+        work.batch.drop_dead()
+        logs = [entry.log for entry in work.batch.entries if entry.log is not None and entry.length]
+        tokens = [entry.tokens for entry in work.batch.entries if entry.log is not None and entry.length]
+        new = self._new_items(work.batch.entries)
+        tokens += self._encoder.tokenise([clean(title) for _, _, title in new]).ids
+        with self._encode_lock:
+            work.vectors = self._encoder.encode(Tokens(tokens))
+        for row, event in enumerate(logs):
+            event.vector = row
+        for row, (item, item_id, title) in enumerate(new, start=len(logs)):
+            vector = work.vectors[row].astype(np.float16).tobytes() if len(tokens[row]) else b""
+            work.items.append(ItemEntry(item, item_id, title or None, vector))
+        counters = self._encoder.counters
+        if counters.padded_tokens:
+            self._metrics.padding_share.set(1 - counters.tokens / counters.padded_tokens)
+        self._done("encode", started)
+
+    def _new_items(self, entries: Sequence[Entry]) -> list[tuple[int, str, str]]:
+        """(hash, id, title) of items that the index cannot name yet, each once; "" where no event told a title."""
+        new: dict[int, tuple[int, str, str]] = {}
+        for entry in entries:
+            event, item = entry.event, entry.log.item if entry.log is not None else None
+            if event is None or event.item_id is None or item is None:
+                continue
+            if not self.index.items.named(item, with_title=event.item_title is not None):
+                title = event.item_title or (new[item][2] if item in new else "")
+                new[item] = (item, event.item_id, title)
+        return list(new.values())
+
+    # Steps 5, 6 and the sending of 7: one thread.
+
+    def apply(self, work: Work) -> None:
+        batch = work.batch
+        batch.drop_dead()
+        if not batch.entries:
+            return
+        read = [entry for entry in batch.entries if entry.log is not None]
+        try:
+            outcomes = self._update_and_save(work, [entry.log for entry in read if entry.log is not None])
+        except FellBack as error:
+            log.warning("%s", error)
+            self._persist("redis", self._start_over)
+            return
+        self._fail_point(6)
+        started = time.perf_counter()
+        now_ms = int(time.time() * 1000)
+        asked = self._outbox.questions(batch, read, outcomes, now_ms)
+        self._follow_catalogue()
+        answers = self._answer([question for _, question in asked], self.index)
+        work.out = self._outbox.records(batch, asked, answers)
+        work.answered = [
+            (str(answer["strategy"]), entry.record.timestamp) for (entry, _), answer in zip(asked, answers, strict=True)
+        ]
+        work.dead = [
+            entry.dead.reason for entry in batch.entries if entry.dead is not None and due(batch, entry.record)
+        ]
+        work.sent = self._persist("kafka", lambda: self._send(work))
+        self._done("answer", started)
+
+    def _update_and_save(self, work: Work, events: Sequence[LogEvent]) -> list[Outcome]:
+        """Steps 5 and 6; again for the users whose write was refused, from what is stored by then."""
+        batch, index = work.batch, self.index
+        labels = self._outbox.labels(batch.entries, index)
+        outcomes: dict[int, Outcome] = {}
+        pending = list(range(len(events)))
+        while True:
+            started = time.perf_counter()
+            result = self._compute([events[i] for i in pending], work.vectors)
+            self._done("update", started)
+            self._fail_point(5)
+            started = time.perf_counter()
+            write = Write(batch.next_offsets, [dict(marks) for marks in self.left], result.writes, work.items, labels)
+            refused = self._save(write)
+            outcomes.update(zip(pending, result.outcomes, strict=True))
+            again = {result.writes[place].user for place in refused}
+            index.learn(work.items, labels)
+            index.put_users(
+                [(w.user, state) for w, state in zip(result.writes, result.states, strict=True) if w.user not in again]
+            )
+            self._done("save", started)
+            if not again:
+                break
+            self._metrics.writes_refused.inc(len(again))
+            pending = [i for i in pending if events[i].user in again]
+        for shard in self.left:
+            for partition, mark in batch.next_offsets.items():
+                shard[partition] = max(mark, shard.get(partition, 0))
+        ordered = [outcomes[i] for i in range(len(events))]
+        self._count(batch.entries, events, ordered)
+        return ordered
+
+    def _compute(self, events: Sequence[LogEvent], vectors: NDArray[np.float32]) -> Update:
+        keys = list(dict.fromkeys(event.user for event in events))
+        stored = self._persist("redis", lambda: self._store.load(keys))
+        return update(
+            dict(zip(keys, stored, strict=True)),
+            events,
+            vectors,
+            newcomer_events=self._newcomer_events,
+            user_ttl_ms=self._user_ttl_ms,
+        )
+
+    def _save(self, write: Write) -> set[int]:
+        """A write whose reply was lost may have been made: asked again it is refused, and the users are read again."""
+        return self._persist("redis", lambda: self._store.save(write))
+
+    def _count(self, entries: Sequence[Entry], events: Sequence[LogEvent], outcomes: Sequence[Outcome]) -> None:
+        applied = sum(outcome.applied for outcome in outcomes)
+        erased = sum(event.erases for event in events)
+        operator = sum(entry.log is None and entry.dead is None for entry in entries)
+        self._metrics.events_applied.inc(applied)
+        self._metrics.users_erased.inc(erased)
+        self._metrics.events_skipped.labels("repeated").inc(len(events) - applied - erased)
+        self._metrics.events_skipped.labels("operator").inc(operator)
+
+    # About once a second, in the same thread.
+
+    def maintain(self) -> None:
+        """Follow the feed of changes into the index, and see whether Redis has fallen back."""
+        now = time.monotonic()
+        if now < self._next_refresh:
+            return
+        self._next_refresh = now + self._refresh_seconds
+        self._follow_catalogue()
+        try:
+            self._follow(now)
+            if fell_back([dict(marks) for marks in self.left], self._store.watermarks()):
+                log.warning("Redis is behind what this worker left there")
+                self._start_over()
+        except StoreUnavailable as error:
+            log.debug("the feed cannot be read: %s", error)
+        self._metrics.donors.set(self.index.donors)
+        self._metrics.index_bytes.set(self.index.bytes)
+        self._metrics.index_staleness.set(self.index.staleness(time.monotonic()))
+
+    def _start_over(self) -> None:
+        """Redis has fallen back. The index goes first: it must not take for known what Redis has forgotten, because
+        names are stored only of items and labels that it lacks. Then the polling thread heals."""
+        self.load_index()
+        self._on_fell_back()
+
+    def _follow(self, now: float) -> None:
+        try:
+            for _ in range(MOST_PIECES):
+                changes = self._store.changes(self._cursors)
+                self.index.apply(changes, now)
+                self._cursors = changes.cursors
+                if not (changes.users or changes.items or changes.labels):
+                    return
+        except FeedLost as error:
+            log.warning("the donor index is loaded anew: %s", error)
+            self.load_index()
+
+    def _follow_catalogue(self) -> None:
+        if self._catalogue is not None:
+            self._catalogue.take_over(self.index)
+
+    def load_index(self) -> None:
+        """Fill an empty index from the store, then take it into service."""
+        now = time.monotonic()
+        index, cursors = self._make_index(), self._cursors
+        for piece in self._store.snapshot():
+            index.apply(piece, now)
+            cursors = piece.cursors
+        if self._catalogue is not None:
+            self._catalogue.take_over_all(index)
+        self.index, self._cursors = index, cursors
+
+    def identify(self, topic_id: str, previous: frozenset[str]) -> Identity:
+        """Whose data Redis holds; from now on commits are made in its name. Raises StoreUnavailable."""
+        identity = self._store.identify(topic_id, previous)
+        self.instance = identity.instance
+        return identity
+
+    # Asked by the polling thread, for partitions of which nothing is under way.
+
+    def adopt(self, partition: int, stored: Watermarks) -> None:
+        """Take a partition's watermarks over as they are stored."""
+        for shard, marks in zip(self.left, stored, strict=True):
+            shard.pop(partition, None)
+            if partition in marks:
+                shard[partition] = marks[partition]
+
+    def abandon(self, held: Callable[[int], bool]) -> None:
+        """Forget the watermarks of partitions that are not held any more: another worker raises them now."""
+        for shard in self.left:
+            for partition in [known for known in list(shard) if not held(known)]:
+                shard.pop(partition, None)
+
+    # The waiting of step 7, and step 8: one thread.
+
+    def settle(self, work: Work) -> None:
+        if work.sent is None:
+            return
+        started = time.perf_counter()
+        self._persist("kafka", lambda: self._acknowledged(work))
+        now_ms = time.time() * 1000
+        for strategy, timestamp in work.answered:
+            self._metrics.recommendations.labels(strategy).inc()
+            self._metrics.recommendation_seconds.observe(max(0.0, (now_ms - timestamp) / 1000))
+        for reason in work.dead:
+            self._metrics.events_dead.labels(reason).inc()
+        self._done("publish", started)
+        self._fail_point(7)
+        started = time.perf_counter()
+        self._commit(work.batch)
+        self._done("commit", started)
+        self._fail_point(8)
+
+    def _acknowledged(self, work: Work) -> None:
+        """Wait for what was sent; where that failed, send all of it again. Ids make a repeat harmless."""
+        sent, work.sent = work.sent, None
+        if sent is None:
+            sent = self._send(work)
+        try:
+            sent.wait(PUBLISH_TIMEOUT)
+        except RecordTooLarge as error:
+            raise self._too_large(error) from error
+
+    def _send(self, work: Work) -> Sent:
+        try:
+            return self._publisher.send(work.out)
+        except RecordTooLarge as error:
+            raise self._too_large(error) from error
+
+    def _too_large(self, error: RecordTooLarge) -> WrongTopic:
+        return WrongTopic(
+            f"the broker refuses a record within KINDRED_MAX_RECORD_BYTES ({self._outbox.max_bytes}): {error}. "
+            "Raise max.message.bytes of recommendations and user-text.dlq, or lower the setting."
+        )
+
+    def _commit(self, batch: Batch) -> None:
+        """Commit the batch's offsets for partitions that are still held; nothing below what was committed before."""
+
+        def commit() -> None:
+            batch.drop_dead()  # before every try: a partition that was lost meanwhile belongs to somebody else
+            offsets = {
+                partition: Committed(mark, pack_note(self.instance, batch.leases[partition].began))
+                for partition, mark in batch.next_offsets.items()
+                if mark > batch.leases[partition].committed
+            }
+            if offsets:
+                self._reader.commit(offsets)
+
+        while True:
+            try:
+                self._persist("kafka", commit)
+            except CommitRefused as error:
+                if not error.retry or self._persist.abandon.wait(COMMIT_PAUSE):
+                    log.warning("offsets were not committed, their next owner replays: %s", error)
+                    return
+                continue
+            for partition, mark in batch.next_offsets.items():
+                lease = batch.leases[partition]
+                lease.done = max(lease.done, mark)
+                lease.committed = max(lease.committed, mark)
+            return
+
+    def _done(self, step: str, started: float) -> None:
+        self._seconds[step].observe(time.perf_counter() - started)
