@@ -1,0 +1,129 @@
+"""`kindred up`, `down`, `worker`, `demo`: what runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.options import DataDir
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ops.stack.endpoints import Endpoints
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (up, down, worker, demo):
+        app.command()(command)
+
+
+def up(
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many workers.")] = 1,
+    data_dir: Annotated[
+        Path, typer.Option("--data-dir", help="Where logs, Redis' files and endpoints.json go.")
+    ] = Path(".kindred"),
+    detach: Annotated[bool, typer.Option("--detach", help="Return as soon as every worker is ready.")] = False,
+    kafka_port: Port = 0,
+    redis_port: Port = 0,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the first worker, the others' follow; 0 takes any free ones.")
+    ] = 0,
+    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds until every worker must be ready.")] = 180.0,
+) -> None:
+    """Start an embedded stack: broker, Redis and workers, supervised.
+
+    Without --detach it runs in the foreground until Ctrl-C. The embedded broker keeps its log in memory only: with the
+    stack, everything ends.
+    """
+    from rich.console import Console
+
+    from ops.cli.target import settings
+    from ops.stack.plan import StackPlan
+    from schemas.settings import ConnectionSettings
+
+    plan = StackPlan(
+        data_dir=data_dir,
+        workers=workers,
+        kafka_port=kafka_port,
+        redis_port=redis_port,
+        metrics_port=metrics_port,
+        namespace=settings(ConnectionSettings).namespace,
+        start_seconds=timeout,
+    )
+    console = Console()
+    if detach:
+        from ops.stack.detach import start_detached
+
+        with console.status(f"Starting broker, Redis and {workers} worker(s) …"):
+            found = start_detached(plan)
+        _show(console, found, data_dir)
+        typer.echo(f"End it with: kindred down{_data_dir_option(data_dir)}")
+        return
+    from ops.stack.detach import stop_on_signals
+    from ops.stack.supervisor import Supervisor
+
+    supervisor = Supervisor(plan, lambda text: console.log(text, highlight=False, markup=False))
+    stop_on_signals(supervisor)
+    console.log(f"Starting broker, Redis and {workers} worker(s); logs in {data_dir / 'logs'}.", highlight=False)
+    supervisor.run(lambda found: _show(console, found, data_dir))
+    console.log("Everything has ended.", highlight=False)
+
+
+def _data_dir_option(data_dir: Path) -> str:
+    return "" if data_dir == Path(".kindred") else f" --data-dir {data_dir}"
+
+
+def _show(console: Console, found: Endpoints, data_dir: Path) -> None:
+    console.print("[bold green]Ready.[/] Kafka and Redis listen on this machine only:")
+    console.print(f"  Kafka    {found.kafka}", highlight=False)
+    console.print(f"  Redis    {found.redis}", highlight=False)
+    for url in found.metrics:
+        console.print(f"  metrics  {url}", highlight=False)
+    console.print(f'Try: kindred ask{_data_dir_option(data_dir)} "a sentence"', highlight=False, markup=False)
+
+
+def down(
+    data_dir: Annotated[Path, typer.Option("--data-dir", help="Directory of the stack.")] = Path(".kindred"),
+) -> None:
+    """End the stack of a data directory, also what a crashed `up` left behind."""
+    from ops.stack import processes
+
+    ended = processes.down(data_dir)
+    typer.echo(f"Ended {', '.join(ended)}." if ended else f"No stack was running in {data_dir}.")
+
+
+def worker(
+    data_dir: DataDir = None,
+    name: Annotated[str | None, typer.Option(help="This worker's slot, in logs and dead letters.")] = None,
+) -> None:
+    """Run one worker in the foreground with the settings (docs/configuration.md)."""
+    import os
+
+    from ops.cli.target import find
+    from ops.stack.programs import worker_command
+
+    target = find(data_dir)
+    environment = os.environ | {"KINDRED_KAFKA_BOOTSTRAP": target.kafka, "KINDRED_REDIS_URL": target.redis_url}
+    if target.data_dir is not None:
+        environment["KINDRED_RELEASES"] = str(target.releases.resolve())
+    if name is not None:
+        environment["KINDRED_NAME"] = name
+    command = worker_command()
+    # The worker takes this process' place: its signals and its exit code are the worker's own.
+    os.execve(command[0], command, environment)  # noqa: S606 (no shell is meant)
+
+
+def demo(
+    workers: Annotated[int, typer.Option(min=1, max=16, help="How many workers.")] = 2,
+    limit: Annotated[int | None, typer.Option(min=1, help="Feed so many posts only.", show_default=False)] = None,
+    seconds: Annotated[float, typer.Option(min=10.0, help="Stop feeding after so long.")] = 100.0,
+) -> None:
+    """See it work: an embedded stack, real posts in, recommendations out. Leaves nothing running."""
+    from ops.demo.run import run
+
+    run(workers=workers, limit=limit, seconds=seconds)

@@ -1,0 +1,47 @@
+"""docs/configuration.md from the settings: `python -m ops.configuration` writes it, `--check` compares."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from schemas.settings import described
+from worker.settings import WorkerSettings
+
+PAGE: Final = Path("docs/configuration.md")
+
+_HEAD: Final = """# Configuration
+
+Every setting is an environment variable. The first of these that has it wins:
+
+1. options of the command (`kindred worker --name`, …)
+2. environment variables
+3. a file `.env` in the working directory
+4. a TOML file named by `KINDRED_CONFIG` (or `--config FILE`), with the names below in lower case and without `KINDRED_`
+5. the default
+
+Secrets (`KINDRED_REDIS_URL` with a password, `KINDRED_USER_KEY_SECRET`) are never printed.
+
+| setting | type | default | meaning |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    return _HEAD + "".join(
+        f"| `{name}` | {kind} | {f'`{default}`' if default else ''} | {text} |\n"
+        for name, kind, default, text in described(WorkerSettings)
+    )
+
+
+def main() -> int:
+    if "--check" in sys.argv[1:]:
+        return 0 if PAGE.read_text() == page() else 1
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The demo's posts into Kafka, and the answers they bring.
+
+At most OUTSTANDING newcomers' posts wait for their answer: partitions then advance together, so that nobody is
+recommended what was written much later in another partition.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import islice
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from ops import broker
+from ops.cli.answers import Answers, new_answers
+from ops.cli.feed import Feed
+from ops.cli.lines import Line, read_lines
+from ops.cli.target import Target
+from ops.cli.watch import progress as group_progress
+from ops.demo.prequential import Post
+from schemas.recommendation import Recommendation
+from schemas.topics import USER_TEXT
+
+FILE: Final = "stackexchange.jsonl.gz"
+OUTSTANDING: Final = 160
+"""About four hundred posts in all: enough to keep two workers in full batches."""
+
+SEND_PIECE: Final = 64
+GRACE_SECONDS: Final = 20.0
+"""For the answers that are under way when the last post was sent."""
+
+
+@dataclass(slots=True)
+class Fed:
+    """posts: those that were sent, in order. answers: (user_id, n) → the answer to the user's n-th post. seconds: from
+    the first post to the last one's commit."""
+
+    posts: list[Post] = field(default_factory=list)
+    answers: dict[tuple[str, int], Recommendation] = field(default_factory=dict)
+    asked: int = 0
+    seconds: float = 0.0
+
+    @property
+    def missing(self) -> int:
+        return self.asked - len(self.answers)
+
+
+def load_posts(limit: int | None) -> list[tuple[Post, Line]]:
+    """The shipped posts, oldest first, as records of `user-text`; occurred_at is when they were written."""
+    with files("ops.demo").joinpath(FILE).open("rb") as packed, gzip.open(packed) as lines:
+        raw = list(islice(lines, limit))
+    records = read_lines(raw, USER_TEXT, {"occurred_at": "ts"}, lambda: int(time.time() * 1000))
+    posts: list[tuple[Post, Line]] = []
+    for text, record in zip(raw, records, strict=True):
+        if isinstance(record, Line):
+            body = json.loads(text)
+            posts.append((Post(body["user_id"], body.get("item_id")), record))
+    return posts
+
+
+def feed_posts(
+    target: Target, posts: Sequence[tuple[Post, Line]], first_k: int, seconds: float, console: Console
+) -> Fed:
+    """Send all posts, or those that the time allows, and collect the answers."""
+    fed = Fed()
+    events: Counter[str] = Counter()
+    with new_answers(target) as answers, broker.producer(target.kafka) as producer, _bars(console) as bars:
+        sent_bar = bars.add_task("posts", total=len(posts))
+        answer_bar = bars.add_task("answers", total=None)
+        sender = Feed(producer, target.topic(USER_TEXT))
+        started = time.monotonic()
+        for start in range(0, len(posts), SEND_PIECE):
+            if time.monotonic() - started > seconds:
+                break
+            for post, record in posts[start : start + SEND_PIECE]:
+                sender.send(record.key, record.value)
+                fed.posts.append(post)
+                events[post.user_id] += 1
+                fed.asked += events[post.user_id] <= first_k
+            _collect(answers, fed, 0)
+            while fed.missing > OUTSTANDING and time.monotonic() - started < seconds:
+                _collect(answers, fed, 100)
+                _advance(bars, sent_bar, answer_bar, fed)
+            _advance(bars, sent_bar, answer_bar, fed)
+        sender.finish()
+        deadline = time.monotonic() + GRACE_SECONDS
+        with broker.admin(target.kafka) as admin, broker.reader(target.kafka) as reader:
+            while time.monotonic() < deadline:
+                _collect(answers, fed, 100)
+                _advance(bars, sent_bar, answer_bar, fed)
+                if not fed.missing and group_progress(target, admin, reader).lag == 0:
+                    break
+        fed.seconds = time.monotonic() - started
+    return fed
+
+
+def _collect(answers: Answers, fed: Fed, milliseconds: int) -> None:
+    for answer in answers.poll(milliseconds):
+        # setdefault: a replay publishes the same answer again
+        fed.answers.setdefault((answer.user_id, answer.nth), answer)
+
+
+def _advance(bars: Progress, sent: TaskID, answered: TaskID, fed: Fed) -> None:
+    bars.update(sent, completed=len(fed.posts))
+    bars.update(answered, completed=len(fed.answers), total=fed.asked)
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    )

@@ -1,0 +1,171 @@
+"""`kindred demo`: an embedded stack in a temporary directory, real posts in, a screen of recommendations out.
+
+The supervisor runs in a thread of this process, so that its watchdog ends the stack whatever becomes of the demo.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from ops.cli import render
+from ops.cli.ask import ask
+from ops.cli.target import Target, settings
+from ops.demo.feed import Fed, feed_posts, load_posts
+from ops.demo.prequential import judge
+from ops.errors import NoAnswer
+from ops.stack.endpoints import Endpoints
+from ops.stack.plan import StackPlan
+from ops.stack.supervisor import Supervisor
+from schemas.recommendation import Recommendation
+from worker.settings import WorkerSettings
+
+SHOWN: Final = 6
+QUESTION: Final = "Which hops give a citrus aroma, and when should I add them to my home brew?"
+
+
+def run(*, workers: int, limit: int | None, seconds: float) -> None:
+    """Raises what keeps the stack from starting; ends everything first, also on Ctrl-C."""
+    console = Console()
+    given = settings(WorkerSettings)
+    posts = load_posts(limit)
+    console.print(
+        f"[bold]Kindred[/]: {len(posts)} real posts of five Stack Exchange sites go in; every newcomer's first "
+        f"{given.newcomer_events} posts are each answered with recommendations.\n"
+        "Posts: CC BY-SA, see ops/demo/ATTRIBUTION.md.\n",
+        highlight=False,
+    )
+    with tempfile.TemporaryDirectory(prefix="kindred-demo-") as directory, _running(
+        StackPlan(Path(directory), workers=workers, namespace=given.namespace), console
+    ) as endpoints:  # fmt: skip
+        target = Target(
+            kafka=endpoints.kafka,
+            redis_url=endpoints.redis,
+            group=given.group,
+            namespace=given.namespace,
+            releases=Path(directory) / "releases",
+            metrics=endpoints.metrics,
+            data_dir=Path(directory),
+        )
+        fed = feed_posts(target, posts, given.newcomer_events, seconds, console)
+        _show_newcomers(console, fed)
+        _show_figures(console, fed)
+        _show_question(console, target)
+    _show_next(console)
+
+
+@contextmanager
+def _running(plan: StackPlan, console: Console) -> Iterator[Endpoints]:
+    """A stack for the time of the block; SIGTERM and Ctrl-C leave the block first."""
+    ready, ended = threading.Event(), threading.Event()
+    found: list[Endpoints] = []
+    failed: list[BaseException] = []
+    supervisor = Supervisor(plan, lambda text: console.print(escape(text), style="dim", highlight=False))
+
+    def supervise() -> None:
+        def on_ready(endpoints: Endpoints) -> None:
+            found.append(endpoints)
+            ready.set()
+
+        try:
+            supervisor.run(on_ready)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            ended.set()
+            ready.set()
+
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    thread = threading.Thread(target=supervise, name="supervisor")
+    thread.start()
+    try:
+        with console.status(f"Starting broker, Redis and {plan.workers} workers, loading the encoder …"):
+            # In pieces: a wait without end would not let Ctrl-C through.
+            while not ready.wait(0.2):
+                pass
+        if found:
+            yield found[0]
+    except KeyboardInterrupt:
+        console.print("Interrupted; ending everything.")
+        raise
+    finally:
+        # The stack ends within seconds; an impatient second Ctrl-C must not leave a part of it behind.
+        calm = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        supervisor.stop(now=not found or ended.is_set())
+        thread.join()
+        signal.signal(signal.SIGINT, calm)
+        signal.signal(signal.SIGTERM, before)
+    if failed:
+        raise failed[0]
+
+
+def _interrupt(_number: int, _frame: types.FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _show_newcomers(console: Console, fed: Fed) -> None:
+    console.print("\n[bold]Newcomers, and what they were given first:[/]\n")
+    console.print(render.newcomers(_varied(list(fed.answers.values()), SHOWN)))
+
+
+def _varied(answers: list[Recommendation], count: int) -> list[Recommendation]:
+    """The newest answers, one a leading interest while there are others."""
+    chosen: dict[str, Recommendation] = {}
+    rest: list[Recommendation] = []
+    for answer in reversed(answers):
+        leading = answer.interests[0].label.split("/")[0] if answer.interests else ""
+        if leading in chosen or not answer.items:
+            rest.append(answer)
+        else:
+            chosen[leading] = answer
+    return [*chosen.values(), *rest][:count]
+
+
+def _show_figures(console: Console, fed: Fed) -> None:
+    answers = {key: [item.item_id for item in answer.items] for key, answer in fed.answers.items()}
+    score = judge(fed.posts, answers)
+    console.print("\n[bold]Did they later write about one of the ten items?[/]", highlight=False)
+    console.print(
+        f"  hit@10  Kindred {score.hit_rate:.3f}   most popular items {score.popular_rate:.3f}   "
+        f"(the same {score.questions} questions)",
+        highlight=False,
+    )
+    console.print(
+        f"  {len(fed.posts)} posts in {fed.seconds:.1f} s: {len(fed.posts) / fed.seconds:.0f} posts/s, "
+        f"{len(fed.answers)} answers",
+        highlight=False,
+    )
+    if fed.missing:
+        console.print(f"  {fed.missing} answers were still to come when the time was over.", style="yellow")
+
+
+def _show_question(console: Console, target: Target) -> None:
+    console.print(f"\n[bold]A newcomer on the spot:[/] “{QUESTION}”\n", highlight=False)
+    try:
+        answer, latency = ask(target, QUESTION, item_id=None, user_id="demo-newcomer", seconds=10.0)
+    except NoAnswer as error:
+        console.print(f"{error.text}", style="yellow")
+        return
+    console.print(render.recommendation(answer))
+    console.print(f"\nAnswered in {latency * 1000:.0f} ms.", highlight=False)
+
+
+def _show_next(console: Console) -> None:
+    console.print(
+        "\nEverything has ended; nothing is left running. Now a stack of your own:\n"
+        "  kindred up --detach --workers 2\n"
+        "  kindred produce ops/demo/stackexchange.jsonl.gz --field occurred_at=ts\n"
+        '  kindred ask "how do I teach fractions to adults?"\n'
+        "  kindred watch          kindred doctor          kindred down",
+        highlight=False,
+        markup=False,
+    )

@@ -1,0 +1,1 @@
+"""The embedded stack: a broker, a Redis-compatible server and workers as processes of this machine."""

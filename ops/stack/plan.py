@@ -1,0 +1,35 @@
+"""What a stack is to be: the values that `kindred up` was given, as they travel to a detached supervisor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ops.stack.programs import worker_command
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """Ports: 0 for any free one; metrics_port is the first worker's, the others follow it. start_seconds: time for all
+    workers to become ready (loading a model and timing its backends included). namespace: prefix of the topics."""
+
+    data_dir: Path
+    workers: int = 1
+    kafka_port: int = 0
+    redis_port: int = 0
+    metrics_port: int = 0
+    namespace: str = ""
+    start_seconds: float = 180.0
+    worker_command: tuple[str, ...] = field(default_factory=worker_command)
+
+    def encode(self) -> str:
+        return json.dumps(asdict(self) | {"data_dir": str(self.data_dir)})
+
+    @classmethod
+    def decode(cls, text: str) -> StackPlan:
+        """What `encode` made, and nothing else."""
+        values = json.loads(text)
+        values["data_dir"] = Path(values["data_dir"])
+        values["worker_command"] = tuple(values["worker_command"])
+        return cls(**values)

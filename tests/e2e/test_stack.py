@@ -1,0 +1,231 @@
+"""The whole way through `kindred up`: real broker, Redis and workers as processes, every command from outside."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import kafka
+import pytest
+
+from ops import broker
+from ops.cli.state import read_user
+from ops.cli.target import find
+from ops.stack import endpoints, processes
+from schemas.codec import decode_recommendation
+from schemas.headers import last
+from schemas.recommendation import Recommendation
+
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
+
+ROOT: Final = Path(__file__).parents[2]
+POSTS: Final = ROOT / "ops" / "demo" / "stackexchange.jsonl.gz"
+FIRST_K: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running stack and the `kindred` command on it."""
+
+    data_dir: Path
+    environment: dict[str, str]
+
+    def kindred(self, *arguments: str, code: int = 0) -> str:
+        """Standard output of a command that must end with this exit code."""
+        done = subprocess.run(
+            [sys.executable, "-m", "ops.cli", *arguments, "--data-dir", str(self.data_dir)],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=ROOT,
+            env=os.environ | self.environment,
+            check=False,
+        )
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if code == 0 else done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.kindred(*arguments, "--json"))
+
+    def endpoints(self) -> endpoints.Endpoints:
+        found = endpoints.read(self.data_dir)
+        assert found is not None
+        return found
+
+    def recommendations(self) -> list[Recommendation]:
+        """All that were published, repeats of a replay dropped by their id."""
+        records = broker.read_all(self.endpoints().kafka, "recommendations")
+        answers = [decode_recommendation(record.value, record.key, record.headers) for record in records]
+        return list({answer.recommendation_id: answer for answer in answers}.values())
+
+    def lag(self) -> int:
+        return sum(int(row["lag"]) for row in self.json("offsets", "show"))
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def running(data_dir: Path, *, encoder: str, workers: int) -> Iterator[Stack]:
+    stack = Stack(data_dir, {"KINDRED_ENCODER": encoder, "HF_HUB_OFFLINE": "1"})
+    try:
+        stack.kindred("up", "--workers", str(workers), "--detach")
+        yield stack
+    finally:
+        processes.down(data_dir)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One worker with the encoder that the service ships with, and the first posts in it."""
+    with running(tmp_path_factory.mktemp("real") / "data", encoder="minilm", workers=1) as stack:
+        stack.kindred("produce", str(POSTS), "--field", "occurred_at=ts", "--limit", "200")
+        wait_until(lambda: stack.lag() == 0, "all posts applied")
+        yield stack
+
+
+def posts(count: int) -> list[dict[str, Any]]:
+    with gzip.open(POSTS) as lines:
+        return [json.loads(line) for line, _ in zip(lines, range(count), strict=False)]
+
+
+@pytest.mark.encoder
+def test_every_newcomers_first_posts_are_answered_once_each(real: Stack) -> None:
+    events = Counter(post["user_id"] for post in posts(200))
+    wanted = {(user, n) for user, count in events.items() for n in range(1, min(FIRST_K, count) + 1)}
+    found = [(answer.user_id, answer.nth) for answer in real.recommendations() if answer.user_id in events]
+    assert sorted(found) == sorted(wanted)
+
+
+@pytest.mark.encoder
+def test_a_sentence_is_answered_with_items_and_reasons(real: Stack) -> None:
+    found = real.json("ask", "Which hops give beer a citrus aroma?")
+    answer = found["recommendation"]
+    assert answer["nth"] == 1
+    assert answer["interests"]
+    assert 0 < len(answer["items"]) <= 10
+    for item in answer["items"]:
+        assert item["reasons"]
+        assert sum(reason["share"] for reason in item["reasons"]) == pytest.approx(1.0, abs=0.01)
+    assert found["latency_ms"] < 5_000  # under a second where nothing else runs; docs/benchmarks.md has the figure
+
+
+@pytest.mark.encoder
+def test_a_user_can_be_shown_and_forgotten(real: Stack) -> None:
+    real.kindred("ask", "How is lambic brewed?", "--user", "to be forgotten", "--item", "beer:1")
+    shown = real.json("user", "show", "to be forgotten")
+    assert set(shown) == {"user_id", "events", "position", "labels", "points", "space"}
+    assert (shown["user_id"], shown["events"]) == ("to be forgotten", 1)
+    real.kindred("user", "forget", "to be forgotten", "--yes")
+    wait_until(lambda: real.lag() == 0, "tombstone applied")
+    assert "Nothing is known" in real.kindred("user", "show", "to be forgotten", code=1)
+
+
+@pytest.mark.encoder
+def test_watch_model_and_doctor_have_something_to_say(real: Stack) -> None:
+    assert len(real.kindred("watch", "--once", "--rows", "3").splitlines()) == 3
+    assert real.json("model", "show")[0]["encoder"]["name"] == "minilm"
+    checks = real.json("doctor")
+    assert {check["status"] for check in checks} <= {"ok", "warn"}
+
+
+@pytest.fixture(scope="module")
+def dummy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("dummy") / "data", encoder="dummy", workers=2) as stack:
+        yield stack
+
+
+def test_killing_every_worker_while_events_arrive_loses_nothing_and_doubles_nothing(dummy: Stack) -> None:
+    pieces = [posts(1500)[start : start + 250] for start in range(0, 1500, 250)]
+    events: Counter[str] = Counter()
+    for number, piece in enumerate(pieces):
+        path = dummy.data_dir / "piece.jsonl"
+        path.write_text("".join(json.dumps(post) + "\n" for post in piece), encoding="utf-8")
+        dummy.kindred("produce", str(path), "--field", "occurred_at=ts")
+        events.update(post["user_id"] for post in piece)
+        if number in (1, 3):
+            for name, pid in dummy.endpoints().pids.items():
+                if name.startswith("worker-"):
+                    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: dummy.lag() == 0, "all events applied")
+    wanted = {(user, n) for user, count in events.items() for n in range(1, min(FIRST_K, count) + 1)}
+    found = [(answer.user_id, answer.nth) for answer in dummy.recommendations()]
+    assert sorted(found) == sorted(wanted)
+    target = find(dummy.data_dir)
+    assert {user: read_user(target, user, b"").events for user in events} == events
+
+
+def test_a_worker_killed_while_nothing_arrives_comes_back(dummy: Stack) -> None:
+    old = dummy.endpoints().pids["worker-0"]
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: dummy.endpoints().pids.get("worker-0", old) != old, "worker-0 restarted")
+    # With both workers answering, every partition has been checked against the log and is read again.
+    wait_until(lambda: all(_ready(url) for url in dummy.endpoints().metrics), "both workers ready", seconds=60.0)
+    assert len(dummy.endpoints().metrics) == 2
+    assert dummy.json("ask", "Are they all back?", "--timeout", "60")["recommendation"]["nth"] == 1
+
+
+def _ready(metrics_url: str) -> bool:
+    try:
+        with urllib.request.urlopen(metrics_url.replace("/metrics", "/readyz"), timeout=2):  # noqa: S310 (http, local)
+            return True
+    except OSError:
+        return False
+
+
+def test_a_dead_letter_is_listed_and_redriven_once(dummy: Stack) -> None:
+    with broker.producer(dummy.endpoints().kafka) as producer:
+        sent = producer.send("user-text", key=b"bad", value=b'{"user_id": "bad"', headers=[("mine", b"1")]).get(10)
+    wait_until(lambda: dummy.json("dlq", "list"), "dead letter written")
+    (letter,) = dummy.json("dlq", "list")
+    assert (letter["partition"], letter["offset"]) == (sent.partition, sent.offset)
+    assert (letter["reason"], letter["redriven"]) == ("not_json", False)
+    assert "1 sent again, 0 had been before" in dummy.kindred("dlq", "redrive", "--yes")
+    again = [record for record in broker.read_all(dummy.endpoints().kafka, "user-text") if record.key == b"bad"]
+    assert [last(record.headers, "mine") for record in again] == [b"1", b"1"]
+    identity = f"user-text-{sent.partition}-{sent.offset}".encode()
+    assert [last(record.headers, "kindred-redriven") for record in again] == [None, identity]
+    # The record is still bad, so it has a dead letter of its own by now or soon: only that one is left to be sent.
+    wait_until(lambda: len(dummy.json("dlq", "list")) == 2, "dead letter of the redriven record")
+    assert [row["redriven"] for row in dummy.json("dlq", "list")] == [True, False]
+    assert "1 sent again, 1 had been before" in dummy.kindred("dlq", "redrive", "--yes")
+
+
+def test_the_ends_of_a_log_are_its_true_ends(dummy: Stack) -> None:
+    kafka_address = dummy.endpoints().kafka
+    with broker.producer(kafka_address, linger_ms=200) as producer:
+        sent = [producer.send("user-interests", key=b"same", value=b"{}") for _ in range(7)]
+        ends = {future.get(10).offset for future in sent}
+        partition = kafka.TopicPartition("user-interests", sent[0].get(10).partition)
+    with broker.admin(kafka_address) as admin, broker.reader(kafka_address) as reader:
+        assert broker.ends(admin, reader, [partition])[partition] == max(ends) + 1 == 7
+    assert len(list(broker.read_all(kafka_address, "user-interests"))) == 7
+
+
+def test_up_says_when_the_data_dir_is_in_use(dummy: Stack) -> None:
+    assert "belongs to a stack that is running" in dummy.kindred("up", "--detach", code=1)
+    assert dummy.endpoints().pids
+
+
+def test_down_leaves_nothing_running(tmp_path: Path) -> None:
+    with running(tmp_path / "data", encoder="dummy", workers=1) as stack:
+        records = processes.read(stack.data_dir)
+        stack.kindred("down")
+        assert not [record for record in records if processes.alive(record)]
+        assert "No stack was running" in stack.kindred("down")
