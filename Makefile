@@ -32,8 +32,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Start a stack, feed it real posts, show what newcomers are given and why; leaves nothing running.
 	$(VENV)/bin/kindred demo
 
-test: $(STAMP) ## Run all tests.
-	$(RUN) -m pytest
+test: $(STAMP) ## Run all tests; those that mostly wait for a consumer group run four at a time.
+	$(RUN) -m pytest -q -n 2 tests/unit tests/property tests/contract
+	$(RUN) -m pytest -q -n 4 --dist worksteal tests/fault
+	$(RUN) -m pytest -q tests/e2e
 
 check: $(STAMP) ## Format, lint, types (strict, tests included) and the direction of imports.
 	$(VENV)/bin/ruff format --check .

@@ -1,4 +1,4 @@
-"""`python -m benchmarks` (or `kindred bench`): every benchmark in turn; each can be run by itself with its own options."""
+"""`python -m benchmarks` (or `kindred bench`): every benchmark in turn; each runs by itself too, with options of its own."""
 
 from __future__ import annotations
 

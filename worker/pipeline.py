@@ -233,11 +233,13 @@ class Pipeline:
 
     def _count(self, entries: Sequence[Entry], events: Sequence[LogEvent], outcomes: Sequence[Outcome]) -> None:
         applied = sum(outcome.applied for outcome in outcomes)
-        erased = sum(event.erases for event in events)
+        replayed = sum(outcome.replayed for outcome in outcomes)
+        erased = sum(e.erases and not o.replayed for e, o in zip(events, outcomes, strict=True))
         operator = sum(entry.log is None and entry.dead is None for entry in entries)
         self._metrics.events_applied.inc(applied)
         self._metrics.users_erased.inc(erased)
-        self._metrics.events_skipped.labels("repeated").inc(len(events) - applied - erased)
+        self._metrics.events_skipped.labels("replayed").inc(replayed)
+        self._metrics.events_skipped.labels("repeated").inc(len(events) - applied - erased - replayed)
         self._metrics.events_skipped.labels("operator").inc(operator)
 
     # About once a second, in the same thread.

@@ -74,11 +74,12 @@ class LogEvent:
 @dataclass(slots=True)
 class Outcome:
     """What one event came to: nth is its number among the user's first K events (0: not one of them), seen is the state
-    that an answer to it may use: it holds this event and every earlier one."""
+    that an answer to it may use: it holds this event and every earlier one. replayed: it was applied before."""
 
     nth: int = 0
     applied: bool = False
     seen: UserState | None = None
+    replayed: bool = False
 
 
 @dataclass(slots=True)
@@ -147,6 +148,7 @@ def update(
         outcomes.append(outcome)
         state = user.state
         if event.offset <= user.position.get(event.partition, -1):
+            outcome.replayed = True
             if state is not None:
                 outcome.nth, outcome.seen = _number(state, event), state
             continue

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf, isclose
-from typing import Any
+from typing import Any, Final
 
 from model.encoder.base import Encoder
 from model.encoder.dummy import DummyEncoder
@@ -18,8 +18,8 @@ from tests.fault.reference import KEY, Answer, Expected, expected, unlike
 from worker.broker.base import Record
 from worker.store.base import ItemRow, Stored, UserKey
 
-ROAMING: float = 2e-3
-"""Rounding of a user's mean where the order between partitions was another one: a few float16 steps."""
+ROAMING: Final = 1e-5
+"""Rounding of a user's mean where the order between partitions was another one; see `unlike`."""
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ def assert_equals_reference(
     """Fails with every difference (at most ten of a kind) between the stack and the serial replay of its log.
 
     exactly_once: a run without a fault publishes nothing twice, and owes erased users' answers too. tolerance: of
-    vectors; 0 compares states byte for byte. Returns the reference.
+    vectors, see `unlike`; 0 compares states byte for byte. Returns the reference.
     """
     encoder = encoder or DummyEncoder()
     wanted = expected(stack.records(USER_TEXT), encoder)
@@ -82,7 +82,7 @@ def _users(wanted: Expected, held: Held, tolerance: float) -> Iterator[str]:
             if want.state is not have.state:
                 yield f"{name} is {'known' if have.state else 'erased'}, not {'known' if want.state else 'erased'}"
         elif user in wanted.roamers or tolerance:
-            if unlike(have.state, want.state, max(tolerance, ROAMING)):
+            if unlike(have.state, want.state, tolerance or ROAMING):
                 yield f"{name}: {have.state}, not {want.state}"
         elif pack_state(have.state) != pack_state(want.state):
             yield f"{name}: {have.state}, not {want.state}"

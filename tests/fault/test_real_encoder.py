@@ -21,10 +21,10 @@ def test_a_worker_with_the_real_encoder_that_is_killed_loses_nothing_and_doubles
 ) -> None:
     stack = make_stack(settings={"KINDRED_ENCODER": "minilm", "KINDRED_BACKEND": "torch", "KINDRED_DEVICE": "cpu"})
     load = Load(number, partitions=PARTITIONS, users=40)
-    stack.produce(load.take(160))
+    stack.produce(load.take(120))
     victim = stack.worker(fail_point="6:5")
     assert victim.exit_code(90) == -signal.SIGKILL
-    assert sum(stack.committed().values()) < 160
+    assert sum(stack.committed().values()) < 120
     stack.worker()
     stack.wait_done()
 

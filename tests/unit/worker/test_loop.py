@@ -41,6 +41,20 @@ def test_a_group_that_began_at_the_end_begins_there_again_before_its_first_event
     assert world.users() == {}
 
 
+class Forgetful(MemoryReader):
+    """Of a broker that keeps no notes with commits, as the embedded one."""
+
+    def commit(self, offsets: Mapping[int, Committed]) -> None:
+        super().commit({partition: Committed(committed.offset) for partition, committed in offsets.items()})
+
+
+def test_it_does_so_too_where_the_broker_keeps_no_notes(world: World) -> None:
+    story(world)
+    world.work(start="latest", reader=Forgetful)
+    world.work(start="latest", reader=Forgetful)
+    assert world.users() == {}
+
+
 def test_a_group_that_began_at_the_end_heals_from_there_and_not_from_the_beginning(world: World) -> None:
     world.write("anna")
     with world.worker(start="latest") as made:

@@ -133,7 +133,10 @@ def test_a_replay_publishes_the_same_ids_and_changes_no_state(world: World) -> N
     world.work()
     before, first = world.users(), world.ids()
     world.broker.committed.clear()
-    world.work()
+    with world.worker() as made:
+        made.finish()
+        assert made.value("kindred_events_skipped_total", reason="replayed") == len(world.log())
+        assert made.value("kindred_events_applied_total") == 0
     assert world.users() == before
     assert world.ids() == Counter(dict.fromkeys(first, 2))
 
