@@ -1,4 +1,4 @@
-"""`python -m benchmarks` (or `kindred bench`): every benchmark in turn; each runs by itself too, with options of its own."""
+"""`python -m benchmarks` (or `kindred bench`): every benchmark in turn; each runs by itself too."""
 
 from __future__ import annotations
 

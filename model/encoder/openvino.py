@@ -2,7 +2,7 @@
 
 The torch model is converted once and the result kept in the cache directory, so that later starts need no torch. One
 single-threaded stream a core encodes one small batch each: no time is lost on threads that wait for each other, which
-gave a fifth more than one stream over all cores (docs/decisions/encoder-backends.md).
+gave a quarter more than one stream over all cores (docs/decisions/encoder-backends.md).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,9 @@ def make_stack(tmp_path: Path) -> Iterator[MakeStack]:
     """A function that starts a stack. redis: options of the Redis server; the others are Stack's."""
     with ExitStack() as ends:
 
-        def make(*, redis: tuple[str, ...] = (), settings: dict[str, str] | None = None, partitions: int = 4) -> Stack:
+        def make(*, redis: tuple[str, ...] = (), **options: Any) -> Stack:
             server = ends.enter_context(redis_server("redis8", tmp_path / "redis", *redis))
-            return ends.enter_context(Stack(tmp_path, server, settings, partitions))
+            return ends.enter_context(Stack(tmp_path, server, **options))
 
         yield make
 

@@ -17,6 +17,7 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
 from schemas.topics import DEAD_LETTERS, ITEMS, RECOMMENDATIONS, USER_TEXT, Topic, topic_name
+from tests.fault.gate import Gate
 from tests.fault.load import Sending
 from tests.fault.processes import Broker, WorkerProcess, wait_for
 from tests.redis_servers import RedisServer
@@ -44,7 +45,7 @@ SETTINGS: Final = {
 
 
 class Stack:
-    """settings: KINDRED_ variables of every worker, over SETTINGS."""
+    """settings: KINDRED_ variables of every worker, over SETTINGS. gate: what all clients reach the broker through."""
 
     def __init__(
         self,
@@ -52,10 +53,11 @@ class Stack:
         server: RedisServer,
         settings: Mapping[str, str] | None = None,
         partitions: int = PARTITIONS,
+        gate: Gate | None = None,
     ) -> None:
         self.directory = directory
         self.redis = server
-        self.broker = Broker(directory)
+        self.broker = Broker(directory, gate)
         self.workers: list[WorkerProcess] = []
         self._partitions = partitions
         self._settings = {**SETTINGS, **(settings or {})}
@@ -79,8 +81,13 @@ class Stack:
         """An empty broker with the topics. (Also after `kill_broker`, on the same port.)"""
         self.broker.start()
         self.ends = dict.fromkeys(self.ends, 0)
-        topics = [(USER_TEXT, self._partitions), (RECOMMENDATIONS, 2), (DEAD_LETTERS, 1), (ITEMS, 1)]
-        self._admin.create_topics([NewTopic(topic_name(topic, NAMESPACE), count, 1) for topic, count in topics])
+        self.create_topics(USER_TEXT, RECOMMENDATIONS, DEAD_LETTERS, ITEMS)
+
+    def create_topics(self, *topics: Topic) -> None:
+        counts = {USER_TEXT.name: self._partitions, RECOMMENDATIONS.name: 2}
+        self._admin.create_topics(
+            [NewTopic(topic_name(topic, NAMESPACE), counts.get(topic.name, 1), 1) for topic in topics]
+        )
 
     def kill_broker(self) -> None:
         self.close_clients()

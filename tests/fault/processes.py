@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ops.errors import MissingExtra
 from ops.stack.ports import HOST, answers, claim
 from ops.stack.programs import broker
+from tests.fault.gate import Gate
 
 ROOT: Final = Path(__file__).parents[2]
 START_S: Final = 30.0
@@ -41,16 +42,17 @@ def wait_for(condition: Callable[[], bool], what: str | Callable[[], str], secon
 
 
 class Broker:
-    """The embedded broker on one port; forgets everything when it is killed."""
+    """The embedded broker on one port; forgets everything when it is killed. Clients come through the gate, if any."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, gate: Gate | None = None) -> None:
         self.port = claim(0, "broker", set())
+        self._gate = gate
         self._log = directory / f"broker-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
-        return f"{HOST}:{self.port}"
+        return f"{HOST}:{self._gate.port if self._gate else self.port}"
 
     def start(self) -> None:
         try:
@@ -59,9 +61,13 @@ class Broker:
             if os.environ.get("CI") == "true":
                 pytest.fail(str(error))
             pytest.skip(str(error))
+        told = program.arguments.index("--advertised-listener-url") + 1
+        arguments = [*program.arguments[:told], f"tcp://{self.bootstrap}", *program.arguments[told + 1 :]]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(program.arguments, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT)
         wait_for(lambda: answers(self.port), f"the broker listens, see {self._log}", START_S)
+        if self._gate is not None:
+            self._gate.serve(self.port)
 
     def kill(self) -> None:
         if self._process is not None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import timeit
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,13 +79,3 @@ def test_a_worker_with_the_dummy_starts_without_torch() -> None:
         "sys.exit(bool({'torch', 'transformers', 'openvino'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
-
-
-@pytest.mark.parametrize(
-    "text", ["which bread do you bake in a small oven at home " * 4, "周末想在家做面包要买什么样的烤箱" * 4]
-)
-def test_a_text_costs_microseconds(text: str) -> None:
-    encoder, texts = DummyEncoder(), [text] * 256
-    best = min(timeit.repeat(lambda: encoder.encode(encoder.tokenise(texts)), number=1, repeat=20)) / 256
-    # 6 to 9 µs where 10 are allowed; the factor is for machines slower than the one it was measured on.
-    assert best < 50e-6
