@@ -249,7 +249,7 @@ def _until(condition: Any, seconds: float) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise SystemExit(f"nothing happened for {seconds} s")
-        time.sleep(0.02)
+        time.sleep(0.1)  # being scraped costs the worker some milliseconds
 
 
 def _change(before: dict[str, float], after: dict[str, float], name: str) -> float:
