@@ -26,7 +26,8 @@ import kafka
 import pytest
 
 from worker.broker.base import Publisher, Reader, RebalanceListener
-from worker.broker.kafka import KafkaPublisher, KafkaReader
+from worker.broker.kafka import KafkaReader
+from worker.broker.kafka_publisher import KafkaPublisher
 from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader
 
 START_S: Final = 10.0

@@ -18,7 +18,9 @@ from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
 from schemas.topics import DEAD_LETTERS, ITEMS, RECOMMENDATIONS, USER_TEXT, topic_name
 from worker.answer import answer
-from worker.broker.kafka import KafkaItemLog, KafkaPublisher, KafkaReader
+from worker.broker.kafka import KafkaReader
+from worker.broker.kafka_items import KafkaItemLog
+from worker.broker.kafka_publisher import KafkaPublisher
 from worker.catalogue import Catalogue
 from worker.health import Health
 from worker.index import Index

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from kafka import (
     AsyncConsumerRebalanceListener,
     KafkaAdminClient,
     KafkaConsumer,
-    KafkaProducer,
     OffsetAndMetadata,
     OffsetSpec,
     TopicPartition,
@@ -35,8 +33,6 @@ from kafka.coordinator.base import MemberState
 from kafka.errors import (
     CommitFailedError,
     KafkaError,
-    KafkaTimeoutError,
-    MessageSizeTooLargeError,
     RebalanceInProgressError,
 )
 from kafka.future import Future as KafkaFuture
@@ -47,38 +43,13 @@ from worker.broker.base import (
     BrokerUnavailable,
     CommitRefused,
     Committed,
-    OutRecord,
     RebalanceListener,
     Record,
-    RecordTooLarge,
 )
+from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, polled
 
-T = TypeVar("T")
-
-CALL_TIMEOUT_MS: Final = 10_000
-"""Of one request about offsets; the caller repeats it for as long as the broker is away."""
 HEARTBEAT_MS: Final = 1_000
 """A third of a session timeout or less; also bounds how long a finished hand-over waits for the IO thread to wake."""
-
-
-def _asked(call: Callable[[], T], what: str) -> T:
-    try:
-        return call()
-    except KafkaError as error:
-        raise BrokerUnavailable(f"{what}: {type(error).__name__}: {error}") from error
-
-
-def _polled(consumer: Any, timeout_s: float, max_records: int) -> Any:
-    if not consumer._fetcher._next_partition_records:
-        # With 3.0.12 a partition that was paused with records at hand is read again only once nothing is in line, and a
-        # partition that has been read to its end stays in line: alone paused and resumed, it would never be read again.
-        consumer._fetcher._next_partition_records = None
-    try:
-        return consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-    except KafkaError as error:
-        # What could not be parsed is kept and, with 3.0.12, the next poll() would turn round it for ever.
-        consumer._fetcher._next_partition_records = None
-        raise BrokerUnavailable(f"poll: {type(error).__name__}: {error}") from error
 
 
 class _Bridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
@@ -130,10 +101,10 @@ class KafkaReader:
     ) -> None:
         header_names.tolerate()
         self.topic = topic
-        self._admin = _asked(
+        self._admin = asked(
             lambda: KafkaAdminClient(bootstrap_servers=bootstrap.split(","), client_id=client_id), "admin"
         )
-        self.consumer = _asked(
+        self.consumer = asked(
             lambda: KafkaConsumer(
                 bootstrap_servers=bootstrap.split(","),
                 group_id=group,
@@ -166,7 +137,7 @@ class KafkaReader:
         self.consumer.subscribe([self.topic], listener=_Bridge(self, self._listener, self._drain_seconds))
 
     def poll(self, timeout_s: float, max_records: int) -> Mapping[int, Sequence[Record]]:
-        records = _polled(self.consumer, timeout_s, max_records)
+        records = polled(self.consumer, timeout_s, max_records)
         return {
             tp.partition: [
                 Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in taken
@@ -192,17 +163,17 @@ class KafkaReader:
         return bool(self.consumer.group_metadata().state == MemberState.STABLE)
 
     def compacted(self) -> bool:
-        found = _asked(lambda: self._admin.describe_configs([ConfigResource("topic", self.topic)]), "describe configs")
+        found = asked(lambda: self._admin.describe_configs([ConfigResource("topic", self.topic)]), "describe configs")
         policy = found.get("topic", {}).get(self.topic, {}).get("cleanup.policy", {})
         value = policy.get("value") if isinstance(policy, dict) else policy
         return "compact" in str(value)
 
     def partitions(self) -> list[int]:
         """All partitions of the topic; empty when it does not exist."""
-        return sorted(_asked(lambda: self.consumer.partitions_for_topic(self.topic), "partitions") or ())
+        return sorted(asked(lambda: self.consumer.partitions_for_topic(self.topic), "partitions") or ())
 
     def committed(self, partition: int) -> Committed | None:
-        found = _asked(
+        found = asked(
             lambda: self.consumer.committed(self._at(partition), metadata=True, timeout_ms=CALL_TIMEOUT_MS), "committed"
         )
         if found is None or found.offset < 0:
@@ -226,14 +197,14 @@ class KafkaReader:
         carries the true end on every broker."""
         unread = {tp for tp in end if end[tp] > begin[tp]}
         if self._scout is None:
-            self._scout = _asked(self._make_scout, "consumer")
+            self._scout = asked(self._make_scout, "consumer")
         scout = self._scout
         scout.assign(sorted(unread))
         for tp in unread:
             scout.seek(tp, end[tp] - 1)
         deadline = time.monotonic() + CALL_TIMEOUT_MS / 1000
         while unread:
-            _asked(lambda: scout.poll(timeout_ms=100), "log end")
+            asked(lambda: scout.poll(timeout_ms=100), "log end")
             for tp in [tp for tp in unread if scout.position(tp) >= end[tp]]:
                 unread.remove(tp)
                 end[tp] = max(end[tp], scout.highwater(tp) or 0)
@@ -242,7 +213,7 @@ class KafkaReader:
 
     def offset_at(self, partition: int, timestamp_ms: int) -> int:
         place = self._at(partition)
-        found = _asked(lambda: self.consumer.offsets_for_times({place: timestamp_ms}), "offsets for times")[place]
+        found = asked(lambda: self.consumer.offsets_for_times({place: timestamp_ms}), "offsets for times")[place]
         # For a time after its last record the embedded broker answers offset 0 with timestamp -1.
         if found is None or found.offset < 0 or found.timestamp < timestamp_ms:
             return self.bounds([partition])[partition].end
@@ -264,7 +235,7 @@ class KafkaReader:
             raise BrokerUnavailable(f"commit: {type(error).__name__}: {error}") from error
 
     def topic_id(self) -> str:
-        (found,) = _asked(lambda: self._admin.describe_topics([self.topic]), "describe topic")
+        (found,) = asked(lambda: self._admin.describe_topics([self.topic]), "describe topic")
         return str(found["topic_id"])
 
     def close(self) -> None:
@@ -279,125 +250,8 @@ class KafkaReader:
         return TopicPartition(self.topic, partition)
 
     def _offsets(self, places: Sequence[TopicPartition], spec: Any) -> dict[TopicPartition, int]:
-        found = _asked(
+        found = asked(
             lambda: self._admin.list_partition_offsets(dict.fromkeys(places, spec), timeout_ms=CALL_TIMEOUT_MS),
             "offsets",
         )
         return {tp: int(found[tp].offset) for tp in places}
-
-
-class KafkaItemLog:
-    """All partitions of the items topic from their beginning, without a group."""
-
-    def __init__(self, *, bootstrap: str, topic: str, client_id: str) -> None:
-        header_names.tolerate()
-        self._consumer = _asked(
-            lambda: KafkaConsumer(
-                bootstrap_servers=bootstrap.split(","),
-                client_id=client_id,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-            ),
-            "items consumer",
-        )
-        places = [
-            TopicPartition(topic, p) for p in _asked(lambda: self._consumer.partitions_for_topic(topic), topic) or ()
-        ]
-        self._consumer.assign(places)
-        self._ends = _asked(lambda: self._consumer.end_offsets(places), "end offsets") if places else {}
-
-    def poll(self, timeout_s: float, max_records: int) -> list[Record]:
-        polled = _polled(self._consumer, timeout_s, max_records)
-        return [
-            Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
-            for taken in polled.values()
-            for r in taken
-        ]
-
-    def at_end(self) -> bool:
-        return _asked(lambda: all(self._consumer.position(p) >= end for p, end in self._ends.items()), "position")
-
-    def close(self) -> None:
-        self._consumer.close()
-
-
-def _sendable(record: OutRecord) -> dict[str, Any]:
-    """kafka-python sends no null header and no record of two nulls, both of which a dead letter may hold: they go out
-    as empty bytes."""
-    value = b"" if record.key is None and record.value is None else record.value
-    headers = [(name, b"" if content is None else content) for name, content in record.headers]
-    return {"topic": record.topic, "key": record.key, "value": value, "headers": headers}
-
-
-class KafkaSent:
-    """Records handed to the producer together. on_failure is called once the producer should not be trusted further."""
-
-    def __init__(self, futures: Sequence[Any], on_failure: Callable[[], None]) -> None:
-        self._futures = futures
-        self._on_failure = on_failure
-
-    def wait(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        for future in self._futures:
-            try:
-                future.get(timeout=max(0.001, deadline - time.monotonic()))
-            except MessageSizeTooLargeError as error:
-                raise RecordTooLarge(str(error)) from error
-            except KafkaError as error:
-                self._on_failure()
-                raise BrokerUnavailable(f"publish: {type(error).__name__}: {error}") from error
-
-
-class KafkaPublisher:
-    """Idempotent producer, acks from all in-sync replicas. After a failure the next send starts a fresh producer: one
-    that lost its sequence (a broker that forgot it, a fatal error) would fail for ever; ids make repeats harmless."""
-
-    def __init__(self, *, bootstrap: str, client_id: str, max_record_bytes: int) -> None:
-        self._make = lambda: KafkaProducer(
-            bootstrap_servers=bootstrap.split(","),
-            client_id=client_id,
-            linger_ms=2,
-            batch_size=128 * 1024,
-            max_request_size=max_record_bytes + 64 * 1024,
-            max_block_ms=CALL_TIMEOUT_MS,
-            bootstrap_timeout_ms=CALL_TIMEOUT_MS,
-            compression_type="lz4",
-        )
-        self._producer: Any = None
-        self._failed: Any = None
-        self._lock = threading.Lock()
-
-    def send(self, records: Sequence[OutRecord]) -> KafkaSent:
-        """From any thread: one hands over new records, another those of a batch that failed."""
-        with self._lock:
-            producer = self._trusted()
-            try:
-                sent = [producer.send(**_sendable(record)) for record in records]
-            except MessageSizeTooLargeError as error:
-                raise RecordTooLarge(str(error)) from error
-            except KafkaError as error:
-                self._fail(producer)
-                raise BrokerUnavailable(f"publish: {type(error).__name__}: {error}") from error
-        return KafkaSent(sent, partial(self._fail, producer))
-
-    def _trusted(self) -> Any:
-        if self._producer is None or self._producer is self._failed:
-            self.close()
-            self._producer = _asked(self._make, "producer")
-        return self._producer
-
-    def _fail(self, producer: Any) -> None:
-        self._failed = producer
-
-    def close(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        try:
-            producer.close(timeout=1)
-        except KafkaTimeoutError:
-            # With records that it could not send, 3.0.12 raises before it comes to force its sender to end.
-            producer._sender.force_close()
-            with suppress(KafkaError):
-                producer.close(timeout=1)

@@ -1,0 +1,45 @@
+"""The `items` topic on Kafka, read whole and outside any group."""
+
+from __future__ import annotations
+
+from kafka import KafkaConsumer, TopicPartition
+
+from worker.broker import header_names
+from worker.broker.base import Record
+from worker.broker.kafka_client import asked, polled
+
+
+class KafkaItemLog:
+    """All partitions of the items topic from their beginning, without a group."""
+
+    def __init__(self, *, bootstrap: str, topic: str, client_id: str) -> None:
+        header_names.tolerate()
+        self._consumer = asked(
+            lambda: KafkaConsumer(
+                bootstrap_servers=bootstrap.split(","),
+                client_id=client_id,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+            ),
+            "items consumer",
+        )
+        places = [
+            TopicPartition(topic, p) for p in asked(lambda: self._consumer.partitions_for_topic(topic), topic) or ()
+        ]
+        self._consumer.assign(places)
+        self._ends = asked(lambda: self._consumer.end_offsets(places), "end offsets") if places else {}
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Record]:
+        taken = polled(self._consumer, timeout_s, max_records)
+        return [
+            Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+            for records in taken.values()
+            for r in records
+        ]
+
+    def at_end(self) -> bool:
+        return asked(lambda: all(self._consumer.position(p) >= end for p, end in self._ends.items()), "position")
+
+    def close(self) -> None:
+        self._consumer.close()
