@@ -232,7 +232,8 @@ class Worker:
         setup = self.setup
         return Options(
             outbox=Outbox(OUT, DEAD, setup.name, 1_000_000, setup.answer_after_ms),
-            limits=Limits(setup.start, setup.dead_in_a_row, 1000, 0.5, setup.drain, 4 * setup.batch_max_events),
+            limits=Limits(setup.dead_in_a_row, 1000, 0.5, setup.drain, 4 * setup.batch_max_events),
+            start=setup.start,
             newcomer_events=K,
             user_ttl_ms=365 * DAY_MS,
             batch_max_events=setup.batch_max_events,

@@ -157,8 +157,8 @@ def _options(settings: WorkerSettings) -> Options:
             max_bytes=settings.max_record_bytes,
             answer_after_ms=0 if after is None else int(after.timestamp() * 1000),
         ),
+        start=settings.start,
         limits=Limits(
-            start=settings.start,
             dead_in_a_row=settings.dead_letters_in_a_row,
             dead_window=settings.dead_letters_window,
             dead_share=settings.dead_letters_share,

@@ -15,21 +15,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from model.encoder.base import Encoder
 from worker.batch import Batch, Batcher
-from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, Reader, Record
+from worker.broker.base import BrokerUnavailable, CommitRefused, Reader, Record
+from worker.checks import Checks
 from worker.decode import Breaker, Entry, decode
-from worker.errors import SharedGroup, WrongLog
-from worker.heal import of_partition, pack_note, plan, read_note
 from worker.health import Health
 from worker.metrics import Metrics
 from worker.partition import InFlight, Lease, Partition, PartitionState
 from worker.pipeline import Pipeline, Work
+from worker.progress import Progress
 from worker.stages import Stage
-from worker.store.base import Identity, Store, StoreUnavailable, UserKey, Write
+from worker.store.base import Store, StoreUnavailable, UserKey
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +42,9 @@ _CHORES: Final = 1.0
 class Limits:
     """What the polling thread is told.
 
-    start: where a new group begins. dead_*: see Breaker. drain: seconds for batches in flight at the end.
+    dead_*: see Breaker. drain: seconds for batches in flight at the end.
     """
 
-    start: Literal["earliest", "latest"] | datetime
     dead_in_a_row: int
     dead_window: int
     dead_share: float
@@ -86,7 +84,7 @@ class Loop:
         assignments: Assignments,
         in_flight: InFlight,
         user_key: Callable[[str], UserKey],
-        identity: Identity,
+        checks: Checks,
         limits: Limits,
         metrics: Metrics,
         health: Health,
@@ -101,16 +99,16 @@ class Loop:
         self._assignments = assignments
         self._in_flight = in_flight
         self._user_key = user_key
-        self._identity = identity
+        self._checks = checks
         self._limits = limits
         self._metrics = metrics
         self._health = health
         self._fail_point = fail_point
         self._partitions: dict[int, Partition] = {}
+        self._progress = Progress(self._partitions, reader, metrics, health)
         self._pending: deque[Batch] = deque()
         self._held = False
         self._next_chores = 0.0
-        self._healing_since = time.monotonic()
         self.stopping = threading.Event()
         self.fell_back = threading.Event()
 
@@ -250,15 +248,13 @@ class Loop:
                 elif number in self._partitions:
                     self._give_up(self._partitions.pop(number))
             log.info("partitions %s: %s", "assigned" if given else "revoked", sorted(numbers))
-            self._report()
+            self._progress.report()
 
     def _give_up(self, partition: Partition) -> None:
         """Forget what has not set out; what is under way is finished, and its lease ends with it (see InFlight)."""
         self._forget_collected(partition)
         partition.move(PartitionState.REVOKED)
-        for gauge in (self._metrics.healing_remaining, self._metrics.consumer_lag):
-            if (str(partition.number),) in gauge._metrics:
-                gauge.remove(str(partition.number))
+        self._progress.forget(partition.number)
         self._health.clear(f"partition {partition.number}")
 
     def _forget_collected(self, partition: Partition) -> None:
@@ -278,77 +274,25 @@ class Loop:
                 log.warning("partition %d cannot be checked, trying again: %s", number, error)
             return False
         self._health.clear(f"partition {number}")
-        self._report()
+        self._progress.report()
         return True
 
     def _begin(self, partition: Partition) -> None:
-        number, reader = partition.number, self._reader
-        if reader.topic_id() != self._identity.topic_id:
-            raise WrongLog(
-                f"{reader.topic} was made anew while this worker ran: state belongs to one log. Start with an empty "
-                "Redis database and a new consumer group (KINDRED_REDIS_URL, KINDRED_GROUP)."
-            )
-        committed = reader.committed(number)
-        began = 0 if committed is None else self._own(number, committed)
-        watermarks = self._store.watermarks()
-        bounds = reader.bounds([number])[number]
-        begin = bounds.begin
-        if committed is None and self._limits.start == "latest":
-            begin = bounds.end
-        elif isinstance(self._limits.start, datetime):
-            begin = max(begin, reader.offset_at(number, int(self._limits.start.timestamp() * 1000)))
-        found = plan(
-            reader.topic,
-            number,
-            committed=None if committed is None else committed.offset,
-            watermarks=of_partition(watermarks, number),
-            bounds=bounds,
-            begin=begin,
-            began=began,
-        )
-        if committed is None:
-            began = found.publish_from
-            # Both say where the group began: nothing before it counts as lost. (Without users any thread may save.)
-            self._store.save(Write({number: began}, [{} for _ in watermarks]))
-            reader.commit({number: Committed(began, pack_note(self._identity.instance, began))})
-            watermarks = self._store.watermarks()
-        if found.unrecoverable:
-            self._metrics.events_unrecoverable.inc(found.unrecoverable)
-            log.error(
-                "partition %d: %d events that Redis needs are no longer in the log (it begins at %d); states lack them",
-                number,
-                found.unrecoverable,
-                bounds.begin,
-            )
+        number = partition.number
+        found = self._checks.begin(number)
         self._read_requests(partition)
-        self._pipeline.adopt(number, watermarks)
-        lease = partition.lease = Lease(number, found.publish_from, found.publish_from, began, found.start)
+        self._pipeline.adopt(number, found.watermarks)
+        lease = partition.lease = Lease(number, found.publish_from, found.publish_from, found.began, found.start)
         self._in_flight.hold(lease)
         partition.next_offset = partition.started = found.start
-        reader.seek(number, found.start)
+        self._reader.seek(number, found.start)
         if not self._held:
-            reader.resume([number])
+            self._reader.resume([number])
         partition.move(PartitionState.HEALING if found.heals else PartitionState.RUNNING)
         if found.heals:
             log.warning("partition %d: healing from offset %d to %d", number, found.start, found.publish_from)
         else:
             log.info("partition %d: running from offset %d", number, found.start)
-
-    def _own(self, number: int, committed: Committed) -> int:
-        """Where the group began in the partition. Raises SharedGroup when somebody else's commit stands there."""
-        instance, began = read_note(committed.metadata)
-        if instance is not None and instance not in self._known():
-            self._identify()  # another worker may have found an emptied Redis before this one
-            if instance not in self._known():
-                raise SharedGroup(
-                    f"partition {number} was committed for another Redis (data {instance}, here "
-                    f"{self._identity.instance}): two stacks share one consumer group. Give each its own "
-                    "KINDRED_GROUP, or point both at one KINDRED_REDIS_URL."
-                )
-        return began
-
-    def _known(self) -> frozenset[str]:
-        return self._identity.previous | {self._identity.instance}
 
     def _set_back(self) -> None:
         """Redis lost writes: every partition is checked again, and replayed from where Redis now stands."""
@@ -359,22 +303,10 @@ class Loop:
         for partition in held:
             self._recheck(partition)
         try:
-            self._identify()
+            self._checks.identify()
         except StoreUnavailable as error:
             log.debug("whose data Redis holds cannot be read: %s", error)
             self.fell_back.set()
-
-    def _identify(self) -> None:
-        """Whose data Redis holds now, which may have been emptied."""
-        previous = self._known()
-        identity = self._pipeline.identify(self._identity.topic_id, previous)
-        if identity.topic_id != self._identity.topic_id:
-            raise WrongLog(
-                f"Redis now holds the state of another log (topic id {identity.topic_id}, here "
-                f"{self._identity.topic_id}): another stack writes to it. Give each stack its own Redis database "
-                "(KINDRED_REDIS_URL)."
-            )
-        self._identity = Identity(identity.topic_id, identity.instance, identity.previous | previous)
 
     def _recheck(self, partition: Partition) -> None:
         partition.end_lease()
@@ -399,7 +331,7 @@ class Loop:
             self._store.note(f"paused:{number}", str(offset))
         except StoreUnavailable as error:
             log.warning("the next owner of partition %d will count its bad records anew: %s", number, error)
-        self._report()
+        self._progress.report()
 
     def _read_requests(self, partition: Partition) -> None:
         number = partition.number
@@ -421,49 +353,8 @@ class Loop:
             log.debug("operators' requests cannot be read: %s", error)
         self._pipeline.abandon(lambda number: number in self._partitions or self._in_flight.busy([number]))
         if self._partitions:
-            self._measure_lag()
-        self._report()
-
-    def _measure_lag(self) -> None:
-        try:
-            ends = self._reader.ends(self._partitions)
-        except BrokerUnavailable as error:
-            if self._health.trouble("log", f"kafka does not answer: {error}"):
-                log.warning("kafka does not answer: %s", error)
-            self._metrics.unavailable.labels("kafka").set(1)
-            return
-        if self._health.clear("log"):
-            self._metrics.unavailable.labels("kafka").set(0)
-            log.info("kafka answers again")
-        remaining, done = 0, 0
-        for number, partition in self._partitions.items():
-            lease = partition.lease
-            if lease is None:
-                continue
-            self._metrics.consumer_lag.labels(number).set(max(0, ends[number] - lease.committed))
-            if partition.state is PartitionState.HEALING:
-                left = max(0, lease.publish_from - lease.done)
-                self._metrics.healing_remaining.labels(number).set(left)
-                remaining, done = remaining + left, done + lease.done - partition.started
-                if not left:
-                    partition.move(PartitionState.RUNNING)
-                    log.info("partition %d: healed", number)
-        self._estimate(remaining, done)
-
-    def _estimate(self, remaining: int, done: int) -> None:
-        """Time to heal, from the pace since this healing began."""
-        now = time.monotonic()
-        if not remaining:
-            self._healing_since = now
-            self._metrics.healing_eta.set(0)
-        elif done > 0:
-            self._metrics.healing_eta.set(remaining * (now - self._healing_since) / done)
-
-    def _report(self) -> None:
-        states = [p.state for p in self._partitions.values()]
-        for state in PartitionState:
-            self._metrics.partitions.labels(state.value).set(states.count(state))
-        self._health.state = _in_words(states, self._reader.joined())
+            self._progress.measure()
+        self._progress.report()
 
     # The end.
 
@@ -481,12 +372,3 @@ class Loop:
                 break
             time.sleep(0.01)
         log.warning("drained only in part: what is left will be replayed by the next owner")
-
-
-def _in_words(states: list[PartitionState], joined: bool) -> str:
-    if not joined:
-        return "joining the group"
-    for state in (PartitionState.CHECKING, PartitionState.HEALING):
-        if state in states:
-            return str(state)
-    return "running"

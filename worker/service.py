@@ -17,6 +17,7 @@ from worker.answer import Question
 from worker.batch import Batcher
 from worker.broker.base import Publisher, Reader
 from worker.catalogue import Catalogue
+from worker.checks import Checks, Start
 from worker.errors import WrongLog, WrongTopic
 from worker.heal import read_note
 from worker.health import Health
@@ -54,6 +55,7 @@ class Options:
 
     outbox: Outbox
     limits: Limits
+    start: Start
     newcomer_events: int
     user_ttl_ms: int
     batch_max_events: int
@@ -164,7 +166,7 @@ class Service:
             assignments=self._assignments,
             in_flight=self._in_flight,
             user_key=parts.user_key,
-            identity=identity,
+            checks=Checks(self.reader, parts.store, self.pipeline, identity, options.start, self._metrics),
             limits=options.limits,
             metrics=self._metrics,
             health=self._health,

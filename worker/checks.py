@@ -1,0 +1,123 @@
+"""Before a partition is read: do topic, group and Redis belong together, and where does reading begin?"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from worker.broker.base import Committed, Reader
+from worker.errors import SharedGroup, WrongLog
+from worker.heal import of_partition, pack_note, plan, read_note
+from worker.metrics import Metrics
+from worker.pipeline import Pipeline
+from worker.store.base import Identity, Store, Watermarks, Write
+
+log = logging.getLogger(__name__)
+
+Start = Literal["earliest", "latest"] | datetime
+"""Where a new group begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """start: the offset to read first. publish_from: below it the replay only heals. began: where the group began.
+    watermarks: as they were stored when this was found."""
+
+    start: int
+    publish_from: int
+    began: int
+    watermarks: Watermarks
+
+    @property
+    def heals(self) -> bool:
+        return self.start < self.publish_from
+
+
+class Checks:
+    """Belongs to the polling thread. identity: what Redis said at the start of whose data it holds."""
+
+    def __init__(
+        self, reader: Reader, store: Store, pipeline: Pipeline, identity: Identity, start: Start, metrics: Metrics
+    ) -> None:
+        self._reader = reader
+        self._store = store
+        self._pipeline = pipeline
+        self._identity = identity
+        self._start = start
+        self._metrics = metrics
+
+    def begin(self, number: int) -> Beginning:
+        """Where to begin reading a partition that was just given to this worker or set back.
+
+        A new group's beginning is committed and marked in Redis at once. Raises WrongLog, SharedGroup, and what the
+        services raise while they are away.
+        """
+        reader = self._reader
+        if reader.topic_id() != self._identity.topic_id:
+            raise WrongLog(
+                f"{reader.topic} was made anew while this worker ran: state belongs to one log. Start with an empty "
+                "Redis database and a new consumer group (KINDRED_REDIS_URL, KINDRED_GROUP)."
+            )
+        committed = reader.committed(number)
+        began = 0 if committed is None else self._own(number, committed)
+        watermarks = self._store.watermarks()
+        bounds = reader.bounds([number])[number]
+        begin = bounds.begin
+        if committed is None and self._start == "latest":
+            begin = bounds.end
+        elif isinstance(self._start, datetime):
+            begin = max(begin, reader.offset_at(number, int(self._start.timestamp() * 1000)))
+        found = plan(
+            reader.topic,
+            number,
+            committed=None if committed is None else committed.offset,
+            watermarks=of_partition(watermarks, number),
+            bounds=bounds,
+            begin=begin,
+            began=began,
+        )
+        if committed is None:
+            began = found.publish_from
+            # Both say where the group began: nothing before it counts as lost. (Without users any thread may save.)
+            self._store.save(Write({number: began}, [{} for _ in watermarks]))
+            reader.commit({number: Committed(began, pack_note(self._identity.instance, began))})
+            watermarks = self._store.watermarks()
+        if found.unrecoverable:
+            self._metrics.events_unrecoverable.inc(found.unrecoverable)
+            log.error(
+                "partition %d: %d events that Redis needs are no longer in the log (it begins at %d); states lack them",
+                number,
+                found.unrecoverable,
+                bounds.begin,
+            )
+        return Beginning(found.start, found.publish_from, began, watermarks)
+
+    def _own(self, number: int, committed: Committed) -> int:
+        """Where the group began in the partition. Raises SharedGroup when somebody else's commit stands there."""
+        instance, began = read_note(committed.metadata)
+        if instance is not None and instance not in self._known():
+            self.identify()  # another worker may have found an emptied Redis before this one
+            if instance not in self._known():
+                raise SharedGroup(
+                    f"partition {number} was committed for another Redis (data {instance}, here "
+                    f"{self._identity.instance}): two stacks share one consumer group. Give each its own "
+                    "KINDRED_GROUP, or point both at one KINDRED_REDIS_URL."
+                )
+        return began
+
+    def _known(self) -> frozenset[str]:
+        return self._identity.previous | {self._identity.instance}
+
+    def identify(self) -> None:
+        """Whose data Redis holds now, which may have been emptied."""
+        previous = self._known()
+        identity = self._pipeline.identify(self._identity.topic_id, previous)
+        if identity.topic_id != self._identity.topic_id:
+            raise WrongLog(
+                f"Redis now holds the state of another log (topic id {identity.topic_id}, here "
+                f"{self._identity.topic_id}): another stack writes to it. Give each stack its own Redis database "
+                "(KINDRED_REDIS_URL)."
+            )
+        self._identity = Identity(identity.topic_id, identity.instance, identity.previous | previous)

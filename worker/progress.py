@@ -1,0 +1,82 @@
+"""How far each partition is: lag, healing and its end, states; on the metrics and in the health report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from worker.broker.base import BrokerUnavailable, Reader
+from worker.health import Health
+from worker.metrics import Metrics
+from worker.partition import Partition, PartitionState
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Belongs to the polling thread. partitions: those of this worker, kept up to date by the caller."""
+
+    def __init__(self, partitions: Mapping[int, Partition], reader: Reader, metrics: Metrics, health: Health) -> None:
+        self._partitions = partitions
+        self._reader = reader
+        self._metrics = metrics
+        self._health = health
+        self._healing_since = time.monotonic()
+
+    def measure(self) -> None:
+        """Ask how far the log goes; partitions that have been healed run from now on."""
+        try:
+            ends = self._reader.ends(self._partitions)
+        except BrokerUnavailable as error:
+            if self._health.trouble("log", f"kafka does not answer: {error}"):
+                log.warning("kafka does not answer: %s", error)
+            self._metrics.unavailable.labels("kafka").set(1)
+            return
+        if self._health.clear("log"):
+            self._metrics.unavailable.labels("kafka").set(0)
+            log.info("kafka answers again")
+        remaining, done = 0, 0
+        for number, partition in self._partitions.items():
+            lease = partition.lease
+            if lease is None:
+                continue
+            self._metrics.consumer_lag.labels(number).set(max(0, ends[number] - lease.committed))
+            if partition.state is PartitionState.HEALING:
+                left = max(0, lease.publish_from - lease.done)
+                self._metrics.healing_remaining.labels(number).set(left)
+                remaining, done = remaining + left, done + lease.done - partition.started
+                if not left:
+                    partition.move(PartitionState.RUNNING)
+                    log.info("partition %d: healed", number)
+        self._estimate(remaining, done)
+
+    def _estimate(self, remaining: int, done: int) -> None:
+        """Time to heal, from the pace since this healing began."""
+        now = time.monotonic()
+        if not remaining:
+            self._healing_since = now
+            self._metrics.healing_eta.set(0)
+        elif done > 0:
+            self._metrics.healing_eta.set(remaining * (now - self._healing_since) / done)
+
+    def report(self) -> None:
+        states = [p.state for p in self._partitions.values()]
+        for state in PartitionState:
+            self._metrics.partitions.labels(state.value).set(states.count(state))
+        self._health.state = _in_words(states, self._reader.joined())
+
+    def forget(self, number: int) -> None:
+        """A partition was given away."""
+        for gauge in (self._metrics.healing_remaining, self._metrics.consumer_lag):
+            if (str(number),) in gauge._metrics:
+                gauge.remove(str(number))
+
+
+def _in_words(states: list[PartitionState], joined: bool) -> str:
+    if not joined:
+        return "joining the group"
+    for state in (PartitionState.CHECKING, PartitionState.HEALING):
+        if state in states:
+            return str(state)
+    return "running"
