@@ -198,7 +198,10 @@ def dummy(events: int) -> dict[str, Any]:
         load_donors(where, encoder, DONORS, rows)
         for copy in range(-(-events // len(rows))):
             produce(where, rows[: events - copy * len(rows)], f"{copy}-" if copy else "")
-        with worker(where, "dummy", KINDRED_BATCH_MAX_TOKENS="65536") as (process, address):
+        with worker(where, "dummy", KINDRED_BATCH_MAX_EVENTS="512", KINDRED_BATCH_MAX_TOKENS="65536") as (
+            process,
+            address,
+        ):
             _until(lambda: applied(address) > 0, 60)
             started, first, before = time.perf_counter(), applied(address), scrape(address)
             cpu = sum(process.cpu_times()[:2])

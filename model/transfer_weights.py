@@ -16,7 +16,8 @@ class TransferWeightsError(ModelError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TransferWeights:
-    """Defaults: fitted jointly over several development sets, each weighing the same (docs/benchmarks.md).
+    """The defaults were searched over four development sets together, each weighing the same; what that is worth, and
+    what it is not, stands in docs/benchmarks.md.
 
     donors, shared_items, item_text, popularity: weight of each part's score, which is scaled to its query's maximum.
     temperature: of the softmax over donors, in similarity above the background (1 = identical).

@@ -6,11 +6,13 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from model.errors import ReleaseRefused
 from model.nearest import Nearest, NumpyNearest
@@ -35,6 +37,9 @@ from worker.store.redis import RedisStore
 from worker.update import DAY_MS
 
 log = logging.getLogger(__name__)
+
+_SIGNALLED: Final = 1.0
+"""Seconds within which a signal to itself surely has stopped every thread."""
 
 
 def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service:
@@ -188,5 +193,6 @@ def _fail_point(where: str | None) -> Callable[[int], None]:
         passed[done] += 1
         if done == step and passed[done] == count:
             os.kill(os.getpid(), end)
+            time.sleep(_SIGNALLED)  # another thread may take the signal, and this one would get a step further
 
     return after

@@ -341,7 +341,8 @@ def test_a_record_that_the_broker_does_not_take_is_told_from_a_broker_that_is_aw
 @pytest.fixture(params=BROKERS)
 def restless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """A broker of its own, which may go away."""
-    monkeypatch.setattr("worker.broker.kafka.CALL_TIMEOUT_MS", 300)
+    for module in ("kafka", "kafka_publisher"):
+        monkeypatch.setattr(f"worker.broker.{module}.CALL_TIMEOUT_MS", 300)
     if request.param == "memory":
         yield MemoryBackend()
         return
