@@ -45,7 +45,7 @@ SETTINGS: Final = {
 
 
 class Stack:
-    """settings: KINDRED_ variables of every worker, over SETTINGS. gate: what all clients reach the broker through."""
+    """settings: KINDRED_ variables of every worker, over SETTINGS. gated: clients reach the broker through `gate`."""
 
     def __init__(
         self,
@@ -53,11 +53,12 @@ class Stack:
         server: RedisServer,
         settings: Mapping[str, str] | None = None,
         partitions: int = PARTITIONS,
-        gate: Gate | None = None,
+        gated: bool = False,
     ) -> None:
         self.directory = directory
         self.redis = server
-        self.broker = Broker(directory, gate)
+        self.gate = Gate() if gated else None
+        self.broker = Broker(directory, self.gate)
         self.workers: list[WorkerProcess] = []
         self._partitions = partitions
         self._settings = {**SETTINGS, **(settings or {})}
@@ -66,15 +67,24 @@ class Stack:
         """Partition of `user-text` → the offset after its last record, as the broker acknowledged it."""
 
     def __enter__(self) -> Stack:
-        self.start_broker()
+        try:
+            self.start_broker()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self.workers:
-            worker.kill()
+        self.close()
+
+    def close(self) -> None:
+        """End every process of the stack; clients go before the broker, so that they leave no socket behind."""
+        self.kill_all()
         self.close_clients()
+        if self.gate is not None:
+            self.gate.close()
         self.broker.kill()
 
     def start_broker(self) -> None:

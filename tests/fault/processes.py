@@ -18,6 +18,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -75,6 +76,15 @@ class Broker:
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """It keeps its connections and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
 
 @dataclass(slots=True)
 class WorkerProcess:
@@ -127,8 +137,7 @@ class WorkerProcess:
     def frozen(self) -> bool:
         """Stopped by SIGSTOP."""
         assert self.process is not None, f"{self.name} was not started"
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
-        return stat.rpartition(")")[2].split()[0] == "T"
+        return psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
 
     def ready(self) -> bool:
         """Whether /readyz says so: joined, everything assigned is running."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from model.encoder.dummy import DummyEncoder
 from tests.fault.comparison import assert_equals_reference
 from tests.fault.conftest import MakeStack
-from tests.fault.gate import Gate
 from tests.fault.harness import JOIN_S, PARTITIONS, Stack
 from tests.fault.load import Load
 from tests.fault.processes import wait_for
@@ -17,27 +14,19 @@ from tests.fault.processes import wait_for
 pytestmark = [pytest.mark.embedded, pytest.mark.redis8]
 
 
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.close()
-
-
-def test_nothing_is_committed_before_its_answers_are_acknowledged(
-    make_stack: MakeStack, gate: Gate, number: int
-) -> None:
-    stack = make_stack(gate=gate)
+def test_nothing_is_committed_before_its_answers_are_acknowledged(make_stack: MakeStack, number: int) -> None:
+    stack = make_stack(gated=True)
+    assert stack.gate is not None
     load = Load(number, partitions=PARTITIONS)
     stack.produce(load.take(40))
-    gate.hold()
+    stack.gate.hold()
     victim = stack.worker()
     store = stack.store(DummyEncoder().space)
     wait_for(lambda: store.watermarks()[0] == stack.ends, "Redis has seen all events", JOIN_S)
     store.close()
     assert not any(stack.committed().values())
     victim.kill()
-    gate.release()
+    stack.gate.release()
     stack.worker()
     stack.wait_done()
 
