@@ -9,6 +9,7 @@ import sys
 PARTS = {
     "encoder": "Kindred's encoder against SentenceTransformer.encode as it comes",
     "store": "saving, loading and following the feed; bytes a user in Redis",
+    "update": "decode and update, in CPU time",
     "transfer": "top-k at 10k to 1M donors, transfer and answer per newcomer, bytes a donor",
     "worker": "end to end against the encoder alone; with the dummy encoder; memory at a million users",
 }

@@ -280,7 +280,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["end-to-end", "dummy", "memory"], action="append")
     parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=600, help="posts a round")
+    parser.add_argument("--size", type=int, default=1000, help="posts a round")
     parser.add_argument("--events", type=int, default=40_000, help="events of the dummy run")
     parser.add_argument("--users", type=int, nargs=2, default=[200_000, 1_000_000])
     parser.add_argument("--budget", type=int, default=1 << 28, help="index bytes of the memory run")
