@@ -1,6 +1,6 @@
 """Steps 2 and 5 alone, in CPU time of one thread: `python -m benchmarks.update`.
 
-The shipped posts in their own order: a record to an entry (parse, check, clean, hash); old state + vectors to new state.
+The shipped posts in their own order: a record to an entry (parse, check, clean, hash); states and vectors to states.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -11,7 +12,6 @@ from worker.broker.base import Committed, Reader
 from worker.errors import SharedGroup, WrongLog
 from worker.heal import of_partition, pack_note, plan, read_note
 from worker.metrics import Metrics
-from worker.pipeline import Pipeline
 from worker.store.base import Identity, Store, Watermarks, Write
 
 log = logging.getLogger(__name__)
@@ -36,15 +36,22 @@ class Beginning:
 
 
 class Checks:
-    """Belongs to the polling thread. identity: what Redis said at the start of whose data it holds."""
+    """Belongs to the polling thread. identity: what Redis said at the start of whose data it holds; identify asks it
+    again (see Store.identify)."""
 
     def __init__(
-        self, reader: Reader, store: Store, pipeline: Pipeline, identity: Identity, start: Start, metrics: Metrics
+        self,
+        reader: Reader,
+        store: Store,
+        identity: Identity,
+        identify: Callable[[str, frozenset[str]], Identity],
+        start: Start,
+        metrics: Metrics,
     ) -> None:
         self._reader = reader
         self._store = store
-        self._pipeline = pipeline
         self._identity = identity
+        self._ask = identify
         self._start = start
         self._metrics = metrics
 
@@ -113,7 +120,7 @@ class Checks:
     def identify(self) -> None:
         """Whose data Redis holds now, which may have been emptied."""
         previous = self._known()
-        identity = self._pipeline.identify(self._identity.topic_id, previous)
+        identity = self._ask(self._identity.topic_id, previous)
         if identity.topic_id != self._identity.topic_id:
             raise WrongLog(
                 f"Redis now holds the state of another log (topic id {identity.topic_id}, here "

@@ -166,7 +166,7 @@ class Service:
             assignments=self._assignments,
             in_flight=self._in_flight,
             user_key=parts.user_key,
-            checks=Checks(self.reader, parts.store, self.pipeline, identity, options.start, self._metrics),
+            checks=Checks(self.reader, parts.store, identity, self.pipeline.identify, options.start, self._metrics),
             limits=options.limits,
             metrics=self._metrics,
             health=self._health,

@@ -1,0 +1,101 @@
+"""Where reading begins, and whose log and Redis these are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from worker.broker.base import Committed
+from worker.broker.memory import MemoryBroker, MemoryReader
+from worker.checks import Checks, Start
+from worker.errors import SharedGroup, WrongLog
+from worker.heal import pack_note, read_note
+from worker.loop import Assignments
+from worker.metrics import Metrics
+from worker.partition import InFlight
+from worker.store.base import Write
+from worker.store.memory import MemoryData, MemoryStore
+
+
+class Scene:
+    """Ten records a second apart in partition 0, and what a fresh worker has."""
+
+    def __init__(self, start: Start = "earliest") -> None:
+        self.broker = MemoryBroker({"user-text": 1})
+        for second in range(10):
+            self.broker.append("user-text", b"k", b"v", partition=0, timestamp=1_700_000_000_000 + 1000 * second)
+        self.reader = MemoryReader(self.broker, "user-text", "g", Assignments(InFlight()))
+        self.reader.join()
+        self.data = MemoryData()
+        self.store = MemoryStore(self.data)
+        self.metrics = Metrics()
+        self.identity = self.store.identify(self.reader.topic_id(), frozenset())
+        self.checks = Checks(self.reader, self.store, self.identity, self.store.identify, start, self.metrics)
+
+    def commit(self, offset: int, instance: str | None = None, began: int = 0) -> None:
+        self.reader.commit({0: Committed(offset, pack_note(instance or self.identity.instance, began))})
+
+    def mark(self, offset: int) -> None:
+        self.store.save(Write({0: offset}, [{} for _ in range(self.store.shards)]))
+
+
+@pytest.mark.parametrize(
+    ("start", "offset"), [("earliest", 0), ("latest", 10), (datetime.fromtimestamp(1_700_000_004, UTC), 4)]
+)
+def test_a_new_group_begins_where_it_is_told_and_says_so(start: Start, offset: int) -> None:
+    scene = Scene(start)
+    found = scene.checks.begin(0)
+    assert (found.start, found.publish_from, found.heals) == (offset, offset, False)
+    committed = scene.reader.committed(0)
+    assert committed is not None
+    assert (committed.offset, read_note(committed.metadata)) == (offset, (scene.identity.instance, offset))
+    assert {marks[0] for marks in scene.store.watermarks()} == {offset}
+
+
+def test_a_group_goes_on_at_its_committed_offset() -> None:
+    scene = Scene()
+    scene.commit(7)
+    scene.mark(7)
+    found = scene.checks.begin(0)
+    assert (found.start, found.publish_from) == (7, 7)
+
+
+def test_a_redis_that_is_behind_is_healed_from_where_it_stands() -> None:
+    scene = Scene()
+    scene.commit(7)
+    scene.mark(3)
+    found = scene.checks.begin(0)
+    assert (found.start, found.publish_from, found.heals) == (3, 7, True)
+
+
+def test_what_the_log_no_longer_has_is_counted() -> None:
+    scene = Scene()
+    scene.commit(7)
+    scene.broker.truncate("user-text", 0, 5)
+    assert scene.checks.begin(0).start == 5
+    assert scene.metrics.registry.get_sample_value("kindred_events_unrecoverable_total") == 5
+
+
+def test_a_topic_that_was_made_anew_stops_the_worker() -> None:
+    scene = Scene()
+    scene.broker.topics["user-text"].topic_id = "another"
+    with pytest.raises(WrongLog, match="made anew"):
+        scene.checks.begin(0)
+
+
+def test_a_commit_for_another_redis_stops_the_worker() -> None:
+    scene = Scene()
+    scene.commit(7, instance="a-stranger")
+    with pytest.raises(SharedGroup, match="a-stranger"):
+        scene.checks.begin(0)
+
+
+def test_a_commit_of_before_redis_was_emptied_is_our_own() -> None:
+    scene = Scene()
+    scene.commit(7)
+    before = scene.identity.instance
+    scene.data.flush()
+    scene.store.identify(scene.reader.topic_id(), frozenset({before}))
+    scene.checks.identify()
+    assert scene.checks.begin(0).start == 0
