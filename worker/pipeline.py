@@ -31,15 +31,15 @@ from model.encoder.base import Encoder, Tokens
 from worker.answer import Question
 from worker.batch import Batch
 from worker.broker.base import CommitRefused, Committed, OutRecord, Publisher, Reader, RecordTooLarge, Sent
-from worker.catalogue import Catalogue
 from worker.decode import Entry
 from worker.errors import WrongTopic
+from worker.follow import Follower
 from worker.heal import fell_back, pack_note
 from worker.index import Index
 from worker.metrics import Metrics
 from worker.publish import Outbox, due
 from worker.retry import Persistent
-from worker.store.base import FeedLost, FellBack, Identity, ItemEntry, Store, StoreUnavailable, Watermarks, Write
+from worker.store.base import FellBack, Identity, ItemEntry, Store, StoreUnavailable, Watermarks, Write
 from worker.update import LogEvent, Outcome, Update, update
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,6 @@ TIMED: Final = ("encode", "update", "save", "answer", "publish", "commit")
 """Labels of kindred_stage_seconds; answer is the first half of step 7, publish the waiting for acknowledgements."""
 PUBLISH_TIMEOUT: Final = 30.0
 """Seconds to wait for acknowledgements before everything of the batch is sent again."""
-MOST_PIECES: Final = 16
-"""Pieces of the feed taken over at once; what is left waits for the next second, so that batches go on."""
 COMMIT_PAUSE: Final = 0.1
 """Seconds between two tries to commit while the group is rebalancing."""
 
@@ -81,8 +79,7 @@ class Pipeline:
         *,
         encoder: Encoder,
         store: Store,
-        make_index: Callable[[], Index],
-        catalogue: Catalogue | None,
+        follower: Follower,
         encode_lock: threading.Lock,
         answer: Callable[[Sequence[Question], Index], list[dict[str, object]]],
         outbox: Outbox,
@@ -92,14 +89,12 @@ class Pipeline:
         metrics: Metrics,
         newcomer_events: int,
         user_ttl_ms: int,
-        refresh_seconds: float,
         on_fell_back: Callable[[], None],
         fail_point: Callable[[int], None],
     ) -> None:
         self._encoder = encoder
         self._store = store
-        self._make_index = make_index
-        self._catalogue = catalogue
+        self.follower = follower
         self._encode_lock = encode_lock
         self._answer = answer
         self._outbox = outbox
@@ -109,13 +104,9 @@ class Pipeline:
         self._metrics = metrics
         self._newcomer_events = newcomer_events
         self._user_ttl_ms = user_ttl_ms
-        self._refresh_seconds = refresh_seconds
         self._on_fell_back = on_fell_back
         self._fail_point = fail_point
         self._seconds = {step: metrics.stage_seconds.labels(step) for step in TIMED}
-        self._cursors: tuple[float, ...] = ()
-        self._next_refresh = 0.0
-        self.index = make_index()
         self.left: Watermarks = [{} for _ in range(store.shards)]
         """The watermarks that this worker left on every shard."""
         self.instance = ""
@@ -149,7 +140,7 @@ class Pipeline:
             event, item = entry.event, entry.log.item if entry.log is not None else None
             if event is None or event.item_id is None or item is None:
                 continue
-            if not self.index.items.named(item, with_title=event.item_title is not None):
+            if not self.follower.index.items.named(item, with_title=event.item_title is not None):
                 title = event.item_title or (new[item][2] if item in new else "")
                 new[item] = (item, event.item_id, title)
         return list(new.values())
@@ -172,8 +163,8 @@ class Pipeline:
         started = time.perf_counter()
         now_ms = int(time.time() * 1000)
         asked = self._outbox.questions(batch, read, outcomes, now_ms)
-        self._follow_catalogue()
-        answers = self._answer([question for _, question in asked], self.index)
+        self.follower.take_over()
+        answers = self._answer([question for _, question in asked], self.follower.index)
         work.out = self._outbox.records(batch, asked, answers)
         work.answered = [
             (str(answer["strategy"]), entry.record.timestamp) for (entry, _), answer in zip(asked, answers, strict=True)
@@ -186,7 +177,7 @@ class Pipeline:
 
     def _update_and_save(self, work: Work, events: Sequence[LogEvent]) -> list[Outcome]:
         """Steps 5 and 6; again for the users whose write was refused, from what is stored by then."""
-        batch, index = work.batch, self.index
+        batch, index = work.batch, self.follower.index
         labels = self._outbox.labels(batch.entries, index)
         outcomes: dict[int, Outcome] = {}
         pending = list(range(len(events)))
@@ -246,54 +237,21 @@ class Pipeline:
 
     def maintain(self) -> None:
         """Follow the feed of changes into the index, and see whether Redis has fallen back."""
-        now = time.monotonic()
-        if now < self._next_refresh:
+        if not self.follower.due():
             return
-        self._next_refresh = now + self._refresh_seconds
-        self._follow_catalogue()
         try:
-            self._follow(now)
+            self.follower.refresh()
             if fell_back([dict(marks) for marks in self.left], self._store.watermarks()):
                 log.warning("Redis is behind what this worker left there")
                 self._start_over()
         except StoreUnavailable as error:
             log.debug("the feed cannot be read: %s", error)
-        self._metrics.donors.set(self.index.donors)
-        self._metrics.index_bytes.set(self.index.bytes)
-        self._metrics.index_staleness.set(self.index.staleness(time.monotonic()))
 
     def _start_over(self) -> None:
         """Redis has fallen back. The index goes first: it must not take for known what Redis has forgotten, because
         names are stored only of items and labels that it lacks. Then the polling thread heals."""
-        self.load_index()
+        self.follower.load()
         self._on_fell_back()
-
-    def _follow(self, now: float) -> None:
-        try:
-            for _ in range(MOST_PIECES):
-                changes = self._store.changes(self._cursors)
-                self.index.apply(changes, now)
-                self._cursors = changes.cursors
-                if not (changes.users or changes.items or changes.labels):
-                    return
-        except FeedLost as error:
-            log.warning("the donor index is loaded anew: %s", error)
-            self.load_index()
-
-    def _follow_catalogue(self) -> None:
-        if self._catalogue is not None:
-            self._catalogue.take_over(self.index)
-
-    def load_index(self) -> None:
-        """Fill an empty index from the store, then take it into service."""
-        now = time.monotonic()
-        index, cursors = self._make_index(), self._cursors
-        for piece in self._store.snapshot():
-            index.apply(piece, now)
-            cursors = piece.cursors
-        if self._catalogue is not None:
-            self._catalogue.take_over_all(index)
-        self.index, self._cursors = index, cursors
 
     def identify(self, topic_id: str, previous: frozenset[str]) -> Identity:
         """Whose data Redis holds; from now on commits are made in its name. Raises StoreUnavailable."""

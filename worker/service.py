@@ -19,6 +19,7 @@ from worker.broker.base import Publisher, Reader
 from worker.catalogue import Catalogue
 from worker.checks import Checks, Start
 from worker.errors import WrongLog, WrongTopic
+from worker.follow import Follower
 from worker.heal import read_note
 from worker.health import Health
 from worker.index import Index
@@ -81,8 +82,7 @@ class Service:
         self.pipeline = Pipeline(
             encoder=parts.encoder,
             store=parts.store,
-            make_index=parts.make_index,
-            catalogue=parts.catalogue,
+            follower=Follower(parts.store, parts.make_index, parts.catalogue, metrics, options.refresh_seconds),
             encode_lock=parts.encode_lock,
             answer=parts.answer,
             outbox=options.outbox,
@@ -92,7 +92,6 @@ class Service:
             metrics=metrics,
             newcomer_events=options.newcomer_events,
             user_ttl_ms=options.user_ttl_ms,
-            refresh_seconds=options.refresh_seconds,
             on_fell_back=self._fell_back,
             fail_point=options.fail_point,
         )
@@ -151,7 +150,7 @@ class Service:
             parts.catalogue.start()
             while not parts.catalogue.complete.wait(0.1) and not self._stopping.is_set():
                 continue
-        self._persist("redis", self.pipeline.load_index)
+        self._persist("redis", self.pipeline.follower.load)
         self._loop = Loop(
             reader=self.reader,
             store=parts.store,
@@ -175,7 +174,7 @@ class Service:
         for stage in self._stages:
             stage.start()
         self.reader.join()
-        log.info("joined the group with %d donors in the index", self.pipeline.index.donors)
+        log.info("joined the group with %d donors in the index", self.pipeline.follower.index.donors)
 
     def _check_topic(self) -> None:
         reader = self.reader

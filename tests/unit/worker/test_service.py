@@ -40,7 +40,7 @@ def test_a_worker_joins_the_group_only_with_its_index_loaded(world: World) -> No
     story(world)
     world.work()
     with world.worker() as made:
-        assert made.service.pipeline.index.donors == 12
+        assert made.service.pipeline.follower.index.donors == 12
         eventually(made.ready, "ready")
 
 
