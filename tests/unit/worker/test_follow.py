@@ -1,0 +1,74 @@
+"""The index follows what other workers write."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stores import batch, event, user
+from worker.follow import Follower
+from worker.index import Index
+from worker.metrics import Metrics
+from worker.store.base import StoreUnavailable
+from worker.store.memory import MemoryData, MemoryStore
+
+ANNA, BO = user("anna"), user("bo")
+
+
+class Scene:
+    """Another worker's store, and this worker's follower over the same data."""
+
+    def __init__(self, refresh_seconds: float = 0.0) -> None:
+        self.data = MemoryData()
+        self.other = MemoryStore(self.data)
+        self.metrics = Metrics()
+        self.follower = Follower(MemoryStore(self.data), lambda: Index(8, 4 << 20), None, self.metrics, refresh_seconds)
+
+
+def test_what_is_stored_at_the_start_is_in_the_index() -> None:
+    scene = Scene()
+    scene.other.save(batch(event(ANNA, 1), event(BO, 1), upto=2))
+    scene.follower.load()
+    assert scene.follower.index.donors == 2
+
+
+def test_others_users_come_and_erased_ones_go() -> None:
+    scene = Scene()
+    scene.follower.load()
+    scene.other.save(batch(event(ANNA, 1), event(BO, 1), upto=2))
+    scene.follower.refresh()
+    assert scene.follower.index.donors == 2
+    assert scene.metrics.registry.get_sample_value("kindred_donors") == 2
+    scene.other.save(batch(event(ANNA, 2, after=1, erase=True), upto=3))
+    scene.follower.refresh()
+    assert scene.follower.index.donors == 1
+
+
+def test_a_lost_feed_is_answered_with_a_whole_new_index() -> None:
+    scene = Scene()
+    scene.other.save(batch(event(ANNA, 1), upto=2))
+    scene.follower.load()
+    before = scene.follower.index
+    scene.data.flush()
+    scene.other.save(batch(event(BO, 1), upto=2))
+    scene.follower.refresh()
+    assert scene.follower.index is not before
+    assert scene.follower.index.donors == 1
+
+
+def test_the_feed_is_looked_at_no_more_often_than_asked_for() -> None:
+    scene = Scene(refresh_seconds=3600)
+    scene.follower.load()
+    assert scene.follower.due()
+    scene.follower.refresh()
+    assert not scene.follower.due()
+
+
+def test_a_store_that_is_away_leaves_the_index_as_it_was_and_growing_stale() -> None:
+    scene = Scene()
+    scene.other.save(batch(event(ANNA, 1), upto=2))
+    scene.follower.load()
+    scene.data.down = True
+    with pytest.raises(StoreUnavailable):
+        scene.follower.refresh()
+    assert scene.follower.index.donors == 1
+    assert (scene.metrics.registry.get_sample_value("kindred_index_staleness_seconds") or 0) > 0
