@@ -44,7 +44,7 @@ check: $(STAMP) ## Format, lint, types (strict, tests included) and the directio
 	$(VENV)/bin/lint-imports
 
 bench: $(STAMP) ## Run the benchmarks of docs/benchmarks.md.
-	$(VENV)/bin/kindred bench
+	$(RUN) -m benchmarks
 
 # Left out: what torch pins exactly by itself, and only on the platforms that have it.
 constraints: $(STAMP) ## Renew constraints.txt from what is installed in .venv: names and versions only.

@@ -24,6 +24,8 @@ from schemas.item import Item
 from schemas.limits import (
     EARLIEST,
     EARLIEST_MS,
+    LATEST,
+    LATEST_MS,
     MAX_AHEAD_MS,
     MAX_DEPTH,
     MAX_EVENT_LABELS,
@@ -256,6 +258,10 @@ def _check_labels(labels: tuple[str, ...]) -> None:
 
 
 def _occurred_ms(occurred_at: datetime | None, timestamp_ms: int) -> int:
+    if timestamp_ms >= LATEST_MS:
+        raise BadRecord(
+            Reason.TIME_IN_FUTURE, f"the record's timestamp (milliseconds) is not before {LATEST.year}: other units?"
+        )
     if occurred_at is None:
         if timestamp_ms < EARLIEST_MS:
             raise BadRecord(

@@ -23,6 +23,10 @@ EVENT_ID: Final = "kindred-event-id"
 TRACE: Final = frozenset({"traceparent", "tracestate", "baggage", "b3"})
 """Trace headers (W3C Trace Context and Baggage, B3) of an event that go on to its recommendation."""
 
+MAX_TRACE_BYTES: Final = 8192
+"""Of all trace headers that are passed on: what W3C Baggage asks everyone to carry. They must not make a recommendation
+larger than the broker takes."""
+
 _SCHEMA_VALUE: Final = re.compile(rb"([a-z][a-z0-9-]{0,63})/([1-9][0-9]{0,5})")
 
 
@@ -55,5 +59,12 @@ def check_schema(headers: Headers, schema: str) -> None:
 
 
 def trace_headers(headers: Headers) -> list[tuple[str, bytes | None]]:
-    """The trace headers among these, in their order."""
-    return [header for header in headers if header[0].lower() in TRACE]
+    """The trace headers among these, in their order, as far as they fit into MAX_TRACE_BYTES."""
+    passed, size = [], 0
+    for name, value in headers:
+        if name.lower() in TRACE:
+            size += len(name) + len(value or b"")
+            if size > MAX_TRACE_BYTES:
+                break
+            passed.append((name, value))
+    return passed

@@ -35,5 +35,9 @@ MAX_WEIGHT: Final = 1e6
 EARLIEST: Final = datetime(1990, 1, 1, tzinfo=UTC)
 EARLIEST_MS: Final = int(EARLIEST.timestamp()) * 1000
 
+LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
+LATEST_MS: Final = int(LATEST.timestamp()) * 1000
+"""Beyond it a timestamp is no milliseconds; decay grows with time, so one such event would outweigh all others."""
+
 MAX_AHEAD_MS: Final = 24 * 3600 * 1000
 """How far `occurred_at` may lie after the record's own timestamp."""

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _POLL: Final = 0.2
 _PIECE: Final = 256
 """Records encoded at once: small beside a batch of events, which waits meanwhile."""
+_WAITING: Final = 4096
+"""Listings read and not yet taken over; then reading waits."""
 _AGAIN: Final = 1.0
 
 
@@ -53,7 +55,7 @@ class Catalogue:
         self._lock = encode_lock
         self._on_bad = on_bad
         self._listings: dict[int, Listing] = {}
-        self._news: queue.SimpleQueue[tuple[int, Listing | None]] = queue.SimpleQueue()
+        self._news: queue.Queue[tuple[int, Listing | None]] = queue.Queue(_WAITING)
         self._stop = threading.Event()
         self.complete = threading.Event()
         """Set once what stood in the topic at the start has been read, or reading failed for good."""
@@ -123,7 +125,15 @@ class Catalogue:
             else:
                 latest[hash64(read.item_id)] = read
         for item, listing in self._listed(latest).items():
-            self._news.put((item, listing))
+            self._hand_over(item, listing)
+
+    def _hand_over(self, item: int, listing: Listing | None) -> None:
+        while not self._stop.is_set():
+            try:
+                self._news.put((item, listing), timeout=_POLL)
+            except queue.Full:
+                continue
+            return
 
     def _listed(self, items: Mapping[int, Item | None]) -> dict[int, Listing | None]:
         known = {item: found for item, found in items.items() if found is not None}

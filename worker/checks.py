@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from worker.broker.base import Committed, Reader
+from worker.broker.base import CommitRefused, Committed, Reader
 from worker.errors import SharedGroup, WrongLog
 from worker.heal import of_partition, pack_note, plan, read_note
 from worker.metrics import Metrics
@@ -55,10 +55,11 @@ class Checks:
         self._start = start
         self._metrics = metrics
 
-    def begin(self, number: int) -> Beginning:
+    def begin(self, number: int, held: Callable[[], bool]) -> Beginning:
         """Where to begin reading a partition that was just given to this worker or set back.
 
-        A new group's beginning is committed and marked in Redis at once. Raises WrongLog, SharedGroup, and what the
+        A new group's beginning is committed and marked in Redis at once, while the partition is held: a slow check must
+        not overwrite what its next owner has committed. Raises WrongLog, SharedGroup, CommitRefused, and what the
         services raise while they are away.
         """
         reader = self._reader
@@ -88,6 +89,8 @@ class Checks:
         if committed is None:
             began = found.publish_from
             # Both say where the group began: nothing before it counts as lost. (Without users any thread may save.)
+            if not held():
+                raise CommitRefused(f"partition {number} is being taken away", retry=False)
             self._store.save(Write({number: began}, [{} for _ in watermarks]))
             reader.commit({number: Committed(began, pack_note(self._identity.instance, began))})
             watermarks = self._store.watermarks()

@@ -237,8 +237,7 @@ class ItemTable:
         slots = np.fromiter(self._slots.values(), np.int64, len(self._slots))
         wanted = min(wanted, len(slots))
         # The catalogue's items go last.
-        rank = self.popularity[slots] + np.where(self._listed[slots], 1e9, 0)
-        slots = slots[np.argpartition(rank, wanted - 1)[:wanted]]
+        slots = slots[np.lexsort((self.popularity[slots], self._listed[slots]))[:wanted]]
         self._unlist(slots[self._listed[slots]])
         self.vectors.remove(slots)
         self._evicted(slots)

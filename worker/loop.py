@@ -279,7 +279,7 @@ class Loop:
 
     def _begin(self, partition: Partition) -> None:
         number = partition.number
-        found = self._checks.begin(number)
+        found = self._checks.begin(number, held=self._assignments.news.empty)
         self._read_requests(partition)
         self._pipeline.adopt(number, found.watermarks)
         lease = partition.lease = Lease(number, found.publish_from, found.publish_from, found.began, found.start)

@@ -37,7 +37,7 @@ from worker.follow import Follower
 from worker.heal import fell_back, pack_note
 from worker.index import Index
 from worker.metrics import Metrics
-from worker.publish import Outbox, due
+from worker.publish import Outbox, due, heals
 from worker.retry import Persistent
 from worker.store.base import FellBack, Identity, ItemEntry, Store, StoreUnavailable, Watermarks, Write
 from worker.update import LogEvent, Outcome, Update, update
@@ -119,7 +119,7 @@ class Pipeline:
         work.batch.drop_dead()
         logs = [entry.log for entry in work.batch.entries if entry.log is not None and entry.length]
         tokens = [entry.tokens for entry in work.batch.entries if entry.log is not None and entry.length]
-        new = self._new_items(work.batch.entries)
+        new = self._new_items(work.batch)
         tokens += self._encoder.tokenise([clean(title) for _, _, title in new]).ids
         with self._encode_lock:
             work.vectors = self._encoder.encode(Tokens(tokens))
@@ -133,14 +133,15 @@ class Pipeline:
             self._metrics.padding_share.set(1 - counters.tokens / counters.padded_tokens)
         self._done("encode", started)
 
-    def _new_items(self, entries: Sequence[Entry]) -> list[tuple[int, str, str]]:
+    def _new_items(self, batch: Batch) -> list[tuple[int, str, str]]:
         """(hash, id, title) of items that the index cannot name yet, each once; "" where no event told a title."""
         new: dict[int, tuple[int, str, str]] = {}
-        for entry in entries:
+        for entry in batch.entries:
             event, item = entry.event, entry.log.item if entry.log is not None else None
             if event is None or event.item_id is None or item is None:
                 continue
-            if not self.follower.index.items.named(item, with_title=event.item_title is not None):
+            known = self.follower.index.items.named(item, with_title=event.item_title is not None)
+            if not known or heals(batch, entry):
                 title = event.item_title or (new[item][2] if item in new else "")
                 new[item] = (item, event.item_id, title)
         return list(new.values())
@@ -157,6 +158,8 @@ class Pipeline:
             outcomes = self._update_and_save(work, [entry.log for entry in read if entry.log is not None])
         except FellBack as error:
             log.warning("%s", error)
+            for lease in batch.leases.values():
+                lease.alive = False  # what comes behind this batch must not be committed past it
             self._persist("redis", self._start_over)
             return
         self._fail_point(6)
@@ -178,7 +181,7 @@ class Pipeline:
     def _update_and_save(self, work: Work, events: Sequence[LogEvent]) -> list[Outcome]:
         """Steps 5 and 6; again for the users whose write was refused, from what is stored by then."""
         batch, index = work.batch, self.follower.index
-        labels = self._outbox.labels(batch.entries, index)
+        labels = self._outbox.labels(batch, index)
         outcomes: dict[int, Outcome] = {}
         pending = list(range(len(events)))
         while True:

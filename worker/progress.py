@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from worker.broker.base import BrokerUnavailable, Reader
+from worker.errors import WrongLog
 from worker.health import Health
 from worker.metrics import Metrics
 from worker.partition import Partition, PartitionState
@@ -36,6 +37,7 @@ class Progress:
         if self._health.clear("log"):
             self._metrics.unavailable.labels("kafka").set(0)
             log.info("kafka answers again")
+        self._check_ends(ends)
         remaining, done = 0, 0
         for number, partition in self._partitions.items():
             lease = partition.lease
@@ -50,6 +52,23 @@ class Progress:
                     partition.move(PartitionState.RUNNING)
                     log.info("partition %d: healed", number)
         self._estimate(remaining, done)
+
+    def _check_ends(self, ends: Mapping[int, int]) -> None:
+        """Raises WrongLog where the log has been cut below what was committed: new events stand where old ones did."""
+        committed = {n: p.lease.committed for n, p in self._partitions.items() if p.lease is not None}
+        short = [number for number, offset in committed.items() if ends[number] < offset]
+        try:
+            bounds = self._reader.bounds(short) if short else {}
+        except BrokerUnavailable as error:
+            log.debug("the end of the log cannot be made sure of: %s", error)
+            return
+        for number, found in bounds.items():
+            if found.end < committed[number]:
+                raise WrongLog(
+                    f"{self._reader.topic}-{number} now ends at offset {found.end}, below the committed offset "
+                    f"{committed[number]}: the log was cut. State belongs to one log: restore the log, or start with "
+                    "an empty Redis database and a new consumer group (KINDRED_REDIS_URL, KINDRED_GROUP)."
+                )
 
     def _estimate(self, remaining: int, done: int) -> None:
         """Time to heal, from the pace since this healing began."""

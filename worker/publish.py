@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.codec import encode
@@ -74,14 +74,21 @@ class Outbox:
                 out.append(OutRecord(self.dead_letters, letter.key, letter.value, letter.headers))
         return out
 
-    def labels(self, entries: Iterable[Entry], index: Index) -> list[tuple[int, str]]:
-        """(hash, name) of the batch's labels that the index cannot name yet."""
+    def labels(self, batch: Batch, index: Index) -> list[tuple[int, str]]:
+        """(hash, name) of the batch's labels that the index cannot name yet, or that Redis may have lost."""
         new: dict[int, str] = {}
-        for entry in entries:
+        for entry in batch.entries:
             if entry.event is not None and entry.log is not None and entry.event.labels:
                 labels = zip(entry.log.labels, entry.event.labels, strict=True)
-                new.update((label, name) for label, name in labels if not index.named_label(label))
+                again = heals(batch, entry)
+                new.update((label, name) for label, name in labels if again or not index.named_label(label))
         return list(new.items())
+
+
+def heals(batch: Batch, entry: Entry) -> bool:
+    """Whether the entry is replayed for a Redis that has lost something: what the index knows Redis may have to learn
+    anew."""
+    return entry.record.offset < batch.leases[entry.record.partition].publish_from
 
 
 def due(batch: Batch, record: Record) -> bool:

@@ -149,7 +149,7 @@ class Service:
         if parts.catalogue is not None:
             parts.catalogue.start()
             while not parts.catalogue.complete.wait(0.1) and not self._stopping.is_set():
-                continue
+                self.pipeline.follower.take_over()
         self._persist("redis", self.pipeline.follower.load)
         self._loop = Loop(
             reader=self.reader,

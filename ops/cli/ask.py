@@ -59,6 +59,8 @@ def ask(
 
 def event(text: str, *, item_id: str | None, user_id: str) -> Line:
     """Raises BadInput where the text or an id breaks a rule of `user-text`."""
+    if not text.strip():
+        raise BadInput("The text is empty.", 'Write a sentence: kindred ask "Which tea keeps me awake?"')
     body = {"user_id": user_id, "text": text} | ({} if item_id is None else {"item_id": item_id})
     (line,) = read_lines([json.dumps(body).encode()], USER_TEXT, {}, lambda: int(time.time() * 1000))
     if isinstance(line, BadLine):

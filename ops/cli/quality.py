@@ -15,9 +15,9 @@ def bench(context: typer.Context) -> None:
     """Run the benchmarks; arguments go to them (`kindred bench --help-bench` lists what there is)."""
     import subprocess
     import sys
-    from importlib.util import find_spec
+    from pathlib import Path
 
-    if find_spec("benchmarks") is None or find_spec("benchmarks.__main__") is None:
+    if not Path("benchmarks/__main__.py").is_file():
         raise StackError(
             "The benchmarks are not installed: they are part of the source tree, not of the package.",
             "Run `make bench`, or `kindred bench` from the root of a clone.",

@@ -55,7 +55,7 @@ def up(
         namespace=settings(ConnectionSettings).namespace,
         start_seconds=timeout,
     )
-    console = Console()
+    console = Console(log_path=False)
     if detach:
         from ops.stack.detach import start_detached
 
@@ -69,7 +69,7 @@ def up(
 
     supervisor = Supervisor(plan, lambda text: console.log(text, highlight=False, markup=False))
     stop_on_signals(supervisor)
-    console.log(f"Starting broker, Redis and {workers} worker(s); logs in {data_dir / 'logs'}.", highlight=False)
+    console.log(f"Redis, broker and {workers} workers start; logs in {data_dir / 'logs'}.", highlight=False)
     supervisor.run(lambda found: _show(console, found, data_dir))
     console.log("Everything has ended.", highlight=False)
 

@@ -20,7 +20,7 @@ from typing import Final
 from ops.errors import OpsError, StackFailed
 from ops.stack import endpoints
 from ops.stack.child import LOG_DIRECTORY
-from ops.stack.plan import StackPlan
+from ops.stack.plan import StackPlan, make_directory
 from ops.stack.processes import DRAIN_SECONDS
 from ops.stack.supervisor import Supervisor
 
@@ -87,7 +87,7 @@ def start_detached(plan: StackPlan, progress: Callable[[], None] = lambda: None)
     Raises what the supervisor raised: nothing of the stack is running then. So also when interrupted.
     """
     logs = plan.data_dir / LOG_DIRECTORY
-    logs.mkdir(parents=True, exist_ok=True)
+    make_directory(logs)
     read_end, write_end = os.pipe()
     with (logs / LOG).open("ab") as log:
         process = subprocess.Popen(

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ops.errors import StackError
 from ops.stack.programs import worker_command
 
 
@@ -33,3 +34,13 @@ class StackPlan:
         values["data_dir"] = Path(values["data_dir"])
         values["worker_command"] = tuple(values["worker_command"])
         return cls(**values)
+
+
+def make_directory(directory: Path) -> None:
+    """Raises StackError where the data directory cannot be written."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(
+            f"The directory {directory} cannot be made: {error.strerror}.", "Name another one with --data-dir."
+        ) from error

@@ -26,7 +26,7 @@ from ops.errors import DataDirInUse, StackFailed
 from ops.stack import endpoints, ports, processes, programs, servers
 from ops.stack.child import LOG_DIRECTORY, Child
 from ops.stack.leash import Leash
-from ops.stack.plan import StackPlan
+from ops.stack.plan import StackPlan, make_directory
 from worker.errors import FORCED_EXIT
 
 LOCK: Final = "lock"
@@ -69,7 +69,7 @@ class Supervisor:
             for i, port in enumerate(metrics)
         ]  # fmt: skip
         for directory in (plan.data_dir / LOG_DIRECTORY, redis_directory):
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
         self._leash: Leash | None = None
         self._serving = False
 

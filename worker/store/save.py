@@ -93,9 +93,8 @@ def pack_changes(user: UserWrite) -> bytes:
         )
     entered, left, popularity, labels = user.entered, user.left, user.popularity, user.labels
     n = len(entered), len(left), len(popularity), len(labels)
-    return _layout(*n).pack(
-        user.user, *n, *entered, *left, *chain.from_iterable(popularity), *chain.from_iterable(labels)
-    )
+    layout = _layout(*n) if sum(n) <= MOST_CACHED else _layout.__wrapped__(*n)
+    return layout.pack(user.user, *n, *entered, *left, *chain.from_iterable(popularity), *chain.from_iterable(labels))
 
 
 def read_answer(answer: list[bytes | int], call: SaveCall, shard: int) -> Saved:
@@ -119,6 +118,10 @@ def _fixed_keys(names: ShardKeys) -> list[bytes]:
         names.head, names.watermarks, names.feed, names.aggregates, names.label_weights, names.item_ids,
         names.titles, names.vectors, names.label_names,
     ]  # fmt: skip
+
+
+MOST_CACHED: Final = 64
+"""Changes of a user whose layout is kept: larger ones are rare, and a Struct takes memory for each of its fields."""
 
 
 @lru_cache(maxsize=1024)

@@ -219,3 +219,11 @@ def test_a_manifest_of_a_later_format_is_told_from_a_damaged_one() -> None:
 def test_a_damaged_manifest_says_what_is_wrong(content: bytes, text: str) -> None:
     with pytest.raises(ManifestError, match=text):
         decode_manifest(content)
+
+
+@pytest.mark.parametrize("occurred", ["", ', "occurred_at": "2025-01-01T00:00:00Z"'])
+def test_a_timestamp_in_microseconds_is_refused(occurred: str) -> None:
+    value = b'{"user_id": "ada", "text": "x"' + occurred.encode() + b"}"
+    with pytest.raises(BadRecord) as caught:
+        decode_user_text(value, b"ada", 1_767_268_800_000_000)
+    assert caught.value.reason == Reason.TIME_IN_FUTURE

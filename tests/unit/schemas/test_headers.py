@@ -34,3 +34,8 @@ def test_the_last_of_two_headers_counts() -> None:
 def test_only_trace_headers_are_passed_on_in_their_order() -> None:
     headers = [("tracestate", b"s"), ("cookie", b"secret"), ("Traceparent", b"p"), ("b3", None)]
     assert trace_headers(headers) == [("tracestate", b"s"), ("Traceparent", b"p"), ("b3", None)]
+
+
+def test_trace_headers_that_would_make_a_recommendation_too_large_are_not_passed_on() -> None:
+    parent = ("traceparent", b"00-1-1-01")
+    assert trace_headers([parent, ("baggage", b"x" * 1_000_000), ("b3", b"1")]) == [parent]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.broker.base import Committed
+from worker.broker.base import CommitRefused, Committed
 from worker.broker.memory import MemoryBroker, MemoryReader
 from worker.checks import Checks, Start
 from worker.errors import SharedGroup, WrongLog
@@ -45,7 +45,7 @@ class Scene:
 )
 def test_a_new_group_begins_where_it_is_told_and_says_so(start: Start, offset: int) -> None:
     scene = Scene(start)
-    found = scene.checks.begin(0)
+    found = scene.checks.begin(0, lambda: True)
     assert (found.start, found.publish_from, found.heals) == (offset, offset, False)
     committed = scene.reader.committed(0)
     assert committed is not None
@@ -57,7 +57,7 @@ def test_a_group_goes_on_at_its_committed_offset() -> None:
     scene = Scene()
     scene.commit(7)
     scene.mark(7)
-    found = scene.checks.begin(0)
+    found = scene.checks.begin(0, lambda: True)
     assert (found.start, found.publish_from) == (7, 7)
 
 
@@ -65,7 +65,7 @@ def test_a_redis_that_is_behind_is_healed_from_where_it_stands() -> None:
     scene = Scene()
     scene.commit(7)
     scene.mark(3)
-    found = scene.checks.begin(0)
+    found = scene.checks.begin(0, lambda: True)
     assert (found.start, found.publish_from, found.heals) == (3, 7, True)
 
 
@@ -73,7 +73,7 @@ def test_what_the_log_no_longer_has_is_counted() -> None:
     scene = Scene()
     scene.commit(7)
     scene.broker.truncate("user-text", 0, 5)
-    assert scene.checks.begin(0).start == 5
+    assert scene.checks.begin(0, lambda: True).start == 5
     assert scene.metrics.registry.get_sample_value("kindred_events_unrecoverable_total") == 5
 
 
@@ -81,14 +81,14 @@ def test_a_topic_that_was_made_anew_stops_the_worker() -> None:
     scene = Scene()
     scene.broker.topics["user-text"].topic_id = "another"
     with pytest.raises(WrongLog, match="made anew"):
-        scene.checks.begin(0)
+        scene.checks.begin(0, lambda: True)
 
 
 def test_a_commit_for_another_redis_stops_the_worker() -> None:
     scene = Scene()
     scene.commit(7, instance="a-stranger")
     with pytest.raises(SharedGroup, match="a-stranger"):
-        scene.checks.begin(0)
+        scene.checks.begin(0, lambda: True)
 
 
 def test_a_commit_of_before_redis_was_emptied_is_our_own() -> None:
@@ -98,4 +98,11 @@ def test_a_commit_of_before_redis_was_emptied_is_our_own() -> None:
     scene.data.flush()
     scene.store.identify(scene.reader.topic_id(), frozenset({before}))
     scene.checks.identify()
-    assert scene.checks.begin(0).start == 0
+    assert scene.checks.begin(0, lambda: True).start == 0
+
+
+def test_a_beginning_is_not_committed_for_a_partition_that_is_being_taken_away() -> None:
+    scene = Scene()
+    with pytest.raises(CommitRefused):
+        scene.checks.begin(0, lambda: False)
+    assert scene.reader.committed(0) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -26,7 +27,7 @@ from tests.builders import (
 from worker.broker.base import BrokerUnavailable, OutRecord, RecordTooLarge
 from worker.broker.memory import MemoryBroker, MemorySent
 from worker.errors import WrongTopic
-from worker.store.base import Changes, StoreUnavailable, UserWrite, Write
+from worker.store.base import Changes, FellBack, StoreUnavailable, UserWrite, Write
 from worker.store.memory import MemoryStore
 
 
@@ -484,3 +485,22 @@ def test_an_index_that_could_not_be_loaded_whole_is_loaded_again(world: World) -
             for shard in world.data.stored:
                 shard.trimmed = shard.last
         eventually(lambda: made.value("kindred_donors") == 13, "all donors are there")
+
+
+def test_nothing_is_committed_past_a_batch_that_met_a_store_which_fell_back(world: World) -> None:
+    for number in range(24):
+        world.write(f"u{number}")
+    saves = itertools.count(1)
+
+    class FellBackOnce(MemoryStore):
+        """As when one call is answered by a replica that lags."""
+
+        def save(self, write: Write) -> set[int]:
+            if write.users and next(saves) == 2:
+                raise FellBack("a replica that lags")
+            return super().save(write)
+
+    with world.worker(store=FellBackOnce, batch_max_events=4) as made:
+        made.finish()
+    assert set(world.ids()) == expected_ids(world)
+    assert len(world.users()) == 24

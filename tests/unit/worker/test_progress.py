@@ -6,6 +6,7 @@ import pytest
 
 from worker.broker.memory import MemoryBroker, MemoryReader
 from worker.decode import Breaker
+from worker.errors import WrongLog
 from worker.health import Health
 from worker.loop import Assignments
 from worker.metrics import Metrics
@@ -85,3 +86,10 @@ def test_the_health_report_says_what_the_worker_does(state: PartitionState, join
     scene.progress.report()
     assert scene.health.state == words
     assert scene.figure("kindred_partitions", state=state.value) == 1
+
+
+def test_a_log_that_is_cut_below_what_was_committed_stops_the_worker() -> None:
+    scene = Scene(PartitionState.RUNNING, Lease(0, 0, 10))
+    del scene.broker.topics["user-text"].partitions[0][5:]
+    with pytest.raises(WrongLog, match="ends at offset 5, below the committed offset 10"):
+        scene.progress.measure()

@@ -91,7 +91,13 @@ def test_a_dead_letter_larger_than_the_broker_takes_goes_without_its_value() -> 
 
 def test_labels_are_told_until_the_index_knows_their_names() -> None:
     index = Index(4, 1 << 20)
-    entries = [entry(0, labels=["sea", "wind"]), entry(1, labels=["sea"])]
-    assert outbox().labels(entries, index) == [(hash64("sea"), "sea"), (hash64("wind"), "wind")]
+    seen = batch(entry(0, labels=["sea", "wind"]), entry(1, labels=["sea"]))
+    assert outbox().labels(seen, index) == [(hash64("sea"), "sea"), (hash64("wind"), "wind")]
     index.learn([], [(hash64("sea"), "sea")])
-    assert outbox().labels(entries, index) == [(hash64("wind"), "wind")]
+    assert outbox().labels(seen, index) == [(hash64("wind"), "wind")]
+
+
+def test_labels_that_redis_may_have_lost_are_told_again() -> None:
+    index = Index(4, 1 << 20)
+    index.learn([], [(hash64("sea"), "sea")])
+    assert outbox().labels(batch(entry(1, labels=["sea"]), publish_from=2), index) == [(hash64("sea"), "sea")]
