@@ -82,5 +82,4 @@ class Metrics:
         self.unavailable = Gauge(
             "kindred_unavailable", "1 while a service does not answer.", ["service"], registry=registry
         )
-        self.swaps = Counter("kindred_swaps", "Releases taken into service.", registry=registry)
         self.release = Info("kindred_release", "The release in service.", registry=registry)
