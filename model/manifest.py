@@ -16,9 +16,8 @@ from model.errors import EncoderError, Refusal, ReleaseRefused
 from model.space import file_sha256
 from schemas.codec import decode_manifest
 from schemas.errors import ManifestError
-from schemas.release import MANIFEST_FORMAT, Manifest
+from schemas.release import MANIFEST_FILE, MANIFEST_FORMAT, Manifest
 
-MANIFEST: Final = "manifest.json"
 ENCODER: Final = "encoder"
 """Folder of a release that has an encoder of its own."""
 AGAIN: Final = "fetch or publish the release again"
@@ -29,7 +28,7 @@ _WEIGHTS_ELSEWHERE: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle",
 
 def read_manifest(path: Path) -> tuple[bytes, Manifest]:
     """The manifest of the directory `path`, as bytes and as a value. Raises ReleaseRefused."""
-    file = path / MANIFEST
+    file = path / MANIFEST_FILE
     try:
         with file.open("rb") as opened:
             data = opened.read(_MAX_MANIFEST + 1)

@@ -28,9 +28,9 @@ from model.encoder.files import EncoderFiles, read_files
 from model.encoder.load import encoder_files, load_encoder
 from model.errors import EncoderError, Refusal, ReleaseRefused
 from model.head import Head, identity
-from model.manifest import AGAIN, ENCODER, MANIFEST, check_files, read_manifest
+from model.manifest import AGAIN, ENCODER, check_files, read_manifest
 from schemas.codec import encode_manifest
-from schemas.release import EncoderEntry, Golden, Manifest, Verdict
+from schemas.release import MANIFEST_FILE, EncoderEntry, Golden, Manifest, Verdict
 
 MIN_COSINE: Final = 0.999
 GOLDEN_TEXTS: Final = (
@@ -83,11 +83,11 @@ def write_builtin(
     weights = json.dumps(dict(transfer), sort_keys=True).encode()
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name).strip("-.")[:40]
     path = releases / f"builtin-{slug}-{space[:8]}-{hashlib.sha256(weights).hexdigest()[:6]}"
-    if (path / MANIFEST).is_file():
+    if (path / MANIFEST_FILE).is_file():
         return path
     releases.mkdir(parents=True, exist_ok=True)
     with FileLock(releases / ".writing.lock"):
-        if not (path / MANIFEST).is_file():
+        if not (path / MANIFEST_FILE).is_file():
             running = _running(encoder, cache, device, backend)
             _write(path, _builtin(path.name, running, files, transfer, now))
     return path
@@ -172,7 +172,7 @@ def _write(path: Path, manifest: Manifest) -> None:
     """Aside first, manifest last, on the disk before it gets its name: a reader sees all of it or nothing."""
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        with (aside / MANIFEST).open("wb") as file:
+        with (aside / MANIFEST_FILE).open("wb") as file:
             file.write(encode_manifest(manifest))
             file.flush()
             os.fsync(file.fileno())

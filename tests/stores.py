@@ -5,7 +5,7 @@ Also short ways to write values, so that a test shows only what it is about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -14,8 +14,8 @@ from uuid import uuid4
 import numpy as np
 import redis
 
-from schemas.state import UserState, pack_position, pack_state
-from worker.store.base import Store, UserKey, UserWrite, Watermarks, Write
+from schemas.state import UserState, hash64, pack_position, pack_state
+from worker.store.base import Changes, FeedLost, ItemEntry, ItemRow, Store, UserKey, UserWrite, Watermarks, Write
 from worker.store.connection import Connection
 from worker.store.keys import ShardKeys, meta_key
 from worker.store.memory import MemoryData, MemoryStore
@@ -151,3 +151,42 @@ def batch(*users: UserWrite, upto: int, left: Watermarks = UNSEEN, partition: in
 def at(offset: int, partition: int = 0) -> Watermarks:
     """What a worker left that has written up to offset in every shard."""
     return [{partition: offset} for _ in range(SHARDS)]
+
+
+ANNA, BO = user("anna"), user("bo")
+FILM, BOOK = hash64("film"), hash64("book")
+RED = hash64("red")
+ENTRIES = (ItemEntry(FILM, "film"), ItemEntry(BOOK, "book"))
+START = (0.0,) * SHARDS
+
+
+def everything(store: AuditedStore) -> Changes:
+    """All pieces of a snapshot as one."""
+    pieces = list(store.snapshot())
+    return Changes(
+        pieces[-1].cursors,
+        [pair for piece in pieces for pair in piece.users],
+        [row for piece in pieces for row in piece.items],
+        [pair for piece in pieces for pair in piece.labels],
+    )
+
+
+def item(store: AuditedStore, number: int) -> ItemRow:
+    return next(row for row in everything(store).items if row.item == number)
+
+
+def counts(pairs: Sequence[tuple[bytes, object]]) -> dict[bytes, int | None]:
+    return {key: getattr(value, "count", None) for key, value in pairs}
+
+
+def nothing_new(store: AuditedStore, cursors: tuple[float, ...]) -> bool:
+    seen = store.changes(cursors)
+    return seen.cursors == cursors and not (seen.users or seen.items or seen.labels)
+
+
+def lost(store: AuditedStore, cursors: tuple[float, ...]) -> bool:
+    try:
+        store.changes(cursors)
+    except FeedLost:
+        return True
+    return False

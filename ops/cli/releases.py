@@ -8,19 +8,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from model.manifest import MANIFEST
 from ops.cli.render import plain_table
 from ops.errors import NotFound
 from schemas.codec import decode_manifest
 from schemas.errors import ManifestError
-from schemas.release import Manifest
+from schemas.release import MANIFEST_FILE, Manifest
 
 
 def read_releases(directory: Path) -> list[Manifest]:
     """Newest first. Raises NotFound where there is none, also for manifests that this version cannot read."""
     found: list[Manifest] = []
     unreadable: list[str] = []
-    for path in sorted(directory.glob(f"*/{MANIFEST}")):
+    for path in sorted(directory.glob(f"*/{MANIFEST_FILE}")):
         try:
             found.append(decode_manifest(path.read_bytes()))
         except ManifestError as error:

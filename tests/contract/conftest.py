@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.redis_servers import RedisServer, redis_server
-from tests.stores import Backend, MemoryBackend, redis_backend
+from tests.stores import AuditedStore, Backend, MemoryBackend, redis_backend
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +36,14 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     server: RedisServer = request.getfixturevalue(f"{request.param}_server")
     with redis_backend(server.url) as place:
         yield place
+
+
+@pytest.fixture
+def store(backend: Backend) -> AuditedStore:
+    return backend.open()
+
+
+@pytest.fixture
+def other(backend: Backend) -> AuditedStore:
+    """The store of another worker over the same data."""
+    return backend.open()

@@ -45,21 +45,17 @@ def test_a_redis_that_comes_back_with_older_data_is_healed_under_load(stack: Sta
     assert worker.metric("kindred_events_in_total") > 2600, "nothing was replayed"
 
 
-def test_a_redis_that_was_killed_and_kept_nothing_is_healed_from_the_log(stack: Stack, number: int) -> None:
-    load = Load(number, partitions=PARTITIONS)
-    stack.produce(load.take(1500))
-    stack.worker()
-    stack.wait_committed(500)
-    stack.redis.kill()
-    stack.produce(load.take(500))
-    stack.redis.start()
-    stack.wait_done()
-
-    assert_equals_reference(stack)
-
-
-def test_a_redis_that_was_killed_and_kept_its_file_loses_nothing(make_stack: MakeStack, number: int) -> None:
-    stack = make_stack(redis=("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"))
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param((), id="kept-nothing"),
+        pytest.param(("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"), id="kept-its-file"),
+    ],
+)
+def test_a_redis_that_was_killed_and_comes_back_loses_nothing(
+    make_stack: MakeStack, number: int, kept: tuple[str, ...]
+) -> None:
+    stack = make_stack(redis=kept)
     load = Load(number, partitions=PARTITIONS)
     stack.produce(load.take(1500))
     stack.worker()

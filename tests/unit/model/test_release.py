@@ -19,10 +19,9 @@ from model.encoder.dummy import DummyEncoder
 from model.encoder.load import load_encoder
 from model.errors import EncoderNotFound, Refusal, ReleaseRefused
 from model.head import identity
-from model.manifest import MANIFEST
 from model.release import GOLDEN_TEXTS, Release, golden, load_release, write_builtin
 from schemas.codec import encode_manifest
-from schemas.release import EncoderEntry, Manifest
+from schemas.release import MANIFEST_FILE, EncoderEntry, Manifest
 from tests.tiny_encoder import write_tiny_encoder
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -39,9 +38,9 @@ def _load(path: Path) -> Release:
 
 
 def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    manifest = json.loads((path / MANIFEST).read_bytes())
+    manifest = json.loads((path / MANIFEST_FILE).read_bytes())
     change(manifest)
-    (path / MANIFEST).write_text(json.dumps(manifest))
+    (path / MANIFEST_FILE).write_text(json.dumps(manifest))
 
 
 def test_the_built_in_release_is_the_encoder_as_shipped(builtin: Path) -> None:
@@ -53,20 +52,20 @@ def test_the_built_in_release_is_the_encoder_as_shipped(builtin: Path) -> None:
     assert release.manifest.created_at == NOW
     assert release.manifest.verdict is not None
     assert release.manifest.verdict.accepted
-    assert release.sha256 == sha256((builtin / MANIFEST).read_bytes()).hexdigest()
+    assert release.sha256 == sha256((builtin / MANIFEST_FILE).read_bytes()).hexdigest()
     assert len(release.manifest.golden) == len(GOLDEN_TEXTS)
 
 
 def test_nothing_but_the_manifest_is_left_behind(builtin: Path) -> None:
-    assert [path.name for path in builtin.iterdir()] == [MANIFEST]
+    assert [path.name for path in builtin.iterdir()] == [MANIFEST_FILE]
     assert [path.name for path in builtin.parent.iterdir() if path.is_dir()] == [builtin.name]
 
 
 def test_a_second_start_finds_the_first_ones_release(builtin: Path, tmp_path: Path) -> None:
-    before = (builtin / MANIFEST).stat()
+    before = (builtin / MANIFEST_FILE).stat()
     again = write_builtin(builtin.parent, DummyEncoder(), TRANSFER, now=datetime.now(UTC), cache=tmp_path)
     assert again == builtin
-    assert (builtin / MANIFEST).stat() == before
+    assert (builtin / MANIFEST_FILE).stat() == before
 
 
 def test_other_transfer_weights_or_another_encoder_make_another_release(builtin: Path, tmp_path: Path) -> None:
@@ -155,7 +154,7 @@ def test_a_manifest_that_is_wrong_is_refused_for_its_reason(
     [(b"", Refusal.BAD_MANIFEST), (b"[" * 100_000, Refusal.BAD_MANIFEST), (b"[]", Refusal.BAD_MANIFEST)],
 )
 def test_a_file_that_is_no_manifest_is_refused(builtin: Path, content: bytes, reason: Refusal) -> None:
-    (builtin / MANIFEST).write_bytes(content)
+    (builtin / MANIFEST_FILE).write_bytes(content)
     with pytest.raises(ReleaseRefused) as refused:
         _load(builtin)
     assert refused.value.reason is reason
@@ -183,7 +182,7 @@ def with_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         checksums={f"encoder/{name}": value for name, value in sums.items()},
     )  # fmt: skip
-    (path / MANIFEST).write_bytes(encode_manifest(manifest))
+    (path / MANIFEST_FILE).write_bytes(encode_manifest(manifest))
     return path
 
 
