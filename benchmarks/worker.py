@@ -37,6 +37,7 @@ from model.encoder.base import Encoder
 from model.encoder.load import load_encoder
 from ops import broker
 from ops.stack import ports, programs
+from schemas.access import KafkaAccess
 from schemas.settings import ConnectionSettings
 from schemas.state import UserState, hash64, pack_position, pack_state
 from worker.store.base import ItemEntry, UserWrite, Write
@@ -72,7 +73,7 @@ def servers() -> Iterator[Servers]:
                 started.append(subprocess.Popen(program.arguments, stdout=quiet, stderr=quiet))
                 _until(lambda port=program.port: ports.answers(port), 20)
             address = f"{ports.HOST}:{kafka.port}"
-            broker.create_topics(address, "")
+            broker.create_topics(KafkaAccess(address), "")
             yield Servers(address, f"redis://{ports.HOST}:{redis.port}/0", Path(directory))
         finally:
             for process in reversed(started):

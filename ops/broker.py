@@ -19,6 +19,7 @@ import kafka.errors
 from kafka.admin import OffsetSpec, OffsetTimestamp
 
 from ops.errors import NoAnswer, Unreachable
+from schemas.access import KafkaAccess
 from schemas.topics import TOPICS, Topic, topic_name
 
 CONNECT_MS: Final = 5_000
@@ -35,14 +36,16 @@ logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 @contextmanager
-def reachable(bootstrap: str) -> Iterator[None]:
+def reachable(access: KafkaAccess) -> Iterator[None]:
     """Turns what kafka-python raises inside into Unreachable; so at once where no broker listens."""
-    if not any(_listens(address) for address in bootstrap.split(",")):
-        raise Unreachable(f"Nothing answers at {bootstrap}, the address of Kafka.", REMEDY)
+    if not any(_listens(address) for address in access.bootstrap.split(",")):
+        raise Unreachable(f"Nothing answers at {access.bootstrap}, the address of Kafka.", REMEDY)
     try:
         yield
     except kafka.errors.KafkaError as error:
-        raise Unreachable(f"Kafka at {bootstrap} did not do what was asked: {type(error).__name__}.", REMEDY) from error
+        raise Unreachable(
+            f"Kafka at {access.bootstrap} did not do what was asked: {type(error).__name__}.", REMEDY
+        ) from error
 
 
 def _listens(address: str) -> bool:
@@ -56,11 +59,11 @@ def _listens(address: str) -> bool:
 
 
 @contextmanager
-def admin(bootstrap: str) -> Iterator[Any]:
+def admin(access: KafkaAccess) -> Iterator[Any]:
     """A KafkaAdminClient. Raises Unreachable, also for Kafka errors of the block."""
-    with reachable(bootstrap):
+    with reachable(access):
         client = kafka.KafkaAdminClient(
-            bootstrap_servers=bootstrap, bootstrap_timeout_ms=CONNECT_MS, request_timeout_ms=REQUEST_MS
+            **access.arguments(), bootstrap_timeout_ms=CONNECT_MS, request_timeout_ms=REQUEST_MS
         )
         try:
             yield client
@@ -69,11 +72,11 @@ def admin(bootstrap: str) -> Iterator[Any]:
 
 
 @contextmanager
-def producer(bootstrap: str, *, linger_ms: int = LINGER_MS) -> Iterator[Any]:
+def producer(access: KafkaAccess, *, linger_ms: int = LINGER_MS) -> Iterator[Any]:
     """An idempotent KafkaProducer with acks=all. Raises Unreachable, also for Kafka errors of the block."""
-    with reachable(bootstrap):
+    with reachable(access):
         client = kafka.KafkaProducer(
-            bootstrap_servers=bootstrap,
+            **access.arguments(),
             bootstrap_timeout_ms=CONNECT_MS,
             max_block_ms=REQUEST_MS,
             linger_ms=linger_ms,
@@ -86,11 +89,11 @@ def producer(bootstrap: str, *, linger_ms: int = LINGER_MS) -> Iterator[Any]:
 
 
 @contextmanager
-def reader(bootstrap: str) -> Iterator[Any]:
+def reader(access: KafkaAccess) -> Iterator[Any]:
     """A KafkaConsumer without a group that reads committed records; the caller assigns and seeks."""
-    with reachable(bootstrap):
+    with reachable(access):
         client = kafka.KafkaConsumer(
-            bootstrap_servers=bootstrap,
+            **access.arguments(),
             bootstrap_timeout_ms=CONNECT_MS,
             request_timeout_ms=REQUEST_MS,
             group_id=None,
@@ -166,7 +169,7 @@ def committed(client: Any, group: str, parts: Iterable[kafka.TopicPartition]) ->
 
 
 def read_between(
-    bootstrap: str,
+    access: KafkaAccess,
     starts: Mapping[kafka.TopicPartition, int],
     stops: Mapping[kafka.TopicPartition, int],
     seconds: float = 60.0,
@@ -177,7 +180,7 @@ def read_between(
     if not unread:
         return
     deadline = time.monotonic() + seconds
-    with reader(bootstrap) as client:
+    with reader(access) as client:
         client.assign(sorted(unread))
         for part in unread:
             client.seek(part, starts[part])
@@ -191,17 +194,19 @@ def read_between(
             unread = {part for part in unread if client.position(part) < stops[part]}
 
 
-def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
+def read_all(access: KafkaAccess, topic: str) -> Iterator[Any]:
     """Every record of a topic up to its ends as they are now; nothing where it does not exist."""
-    with admin(bootstrap) as client, reader(bootstrap) as consumer:
+    with admin(access) as client, reader(access) as consumer:
         parts = partitions(client, topic)
         stops, starts = ends(client, consumer, parts), beginnings(client, parts)
-    yield from read_between(bootstrap, starts, stops)
+    yield from read_between(access, starts, stops)
 
 
-def create_topics(bootstrap: str, namespace: str, partition_count: int | None = None) -> list[tuple[Topic, str, bool]]:
+def create_topics(
+    access: KafkaAccess, namespace: str, partition_count: int | None = None
+) -> list[tuple[Topic, str, bool]]:
     """Create the topics that are missing; returns (topic, its name, whether it was created just now) of all."""
-    with admin(bootstrap) as client:
+    with admin(access) as client:
         names = {topic_name(topic, namespace): topic for topic in TOPICS}
         there = set(client.list_topics())
         missing = {

@@ -18,10 +18,12 @@ Every setting is an environment variable. The first of these that has it wins:
 1. options of the command (`kindred worker --name`, …)
 2. environment variables
 3. a file `.env` in the working directory
-4. a TOML file named by `KINDRED_CONFIG` (or `--config FILE`), with the names below in lower case and without `KINDRED_`
-5. the default
+4. files in the directory that `KINDRED_SECRETS` names, one a setting, called as the variable in lower case
+   (`kindred_redis_url`), as container platforms mount secrets
+5. a TOML file named by `KINDRED_CONFIG` (or `--config FILE`), with the names below in lower case and without `KINDRED_`
+6. the default
 
-Secrets (`KINDRED_REDIS_URL` with a password, `KINDRED_USER_KEY_SECRET`) are never printed.
+Secrets (`KINDRED_REDIS_URL` with a password, `KINDRED_KAFKA_PASSWORD`, `KINDRED_USER_KEY_SECRET`) are never printed.
 
 | setting | type | default | meaning |
 |---|---|---|---|

@@ -25,6 +25,7 @@ from uuid import uuid4
 import kafka
 import pytest
 
+from schemas.access import KafkaAccess
 from worker.broker.base import Publisher, Reader, RebalanceListener
 from worker.broker.kafka import KafkaReader
 from worker.broker.kafka_publisher import KafkaPublisher
@@ -173,7 +174,7 @@ class KafkaBackend:
 
     def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
         return KafkaReader(
-            bootstrap=self._server.address,
+            access=KafkaAccess(self._server.address),
             topic=topic,
             group=group or uuid4().hex,
             client_id="contract",
@@ -183,7 +184,7 @@ class KafkaBackend:
         )
 
     def publisher(self) -> Publisher:
-        return KafkaPublisher(bootstrap=self._server.address, client_id="contract", max_record_bytes=MAX_RECORD_BYTES)
+        return KafkaPublisher(access=KafkaAccess(self._server.address), client_id="contract", max_record_bytes=MAX_RECORD_BYTES)
 
     def write(self, topic: str, values: Sequence[bytes | None], *, partition: int = 0, start_ms: int = 1000) -> None:
         send = partial(self._producer.send, topic, key=b"key", headers=[("name", b"1")], partition=partition)

@@ -52,18 +52,14 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
     store = persist("redis", lambda: _store(settings, encoder.space))
     store.note(_served(settings), str(release.path))
     encode_lock = threading.Lock()
-    bootstrap, namespace = settings.kafka_bootstrap, settings.namespace
+    access, namespace = settings.kafka(), settings.namespace
     items = persist(
         "kafka",
-        lambda: KafkaItemLog(
-            bootstrap=bootstrap, topic=topic_name(ITEMS, namespace), client_id=f"{settings.name}-items"
-        ),
+        lambda: KafkaItemLog(access=access, topic=topic_name(ITEMS, namespace), client_id=f"{settings.name}-items"),
     )
     parts = Parts(
         make_reader=lambda listener: persist("kafka", lambda: _reader(settings, listener)),
-        publisher=KafkaPublisher(
-            bootstrap=bootstrap, client_id=settings.name, max_record_bytes=settings.max_record_bytes
-        ),
+        publisher=KafkaPublisher(access=access, client_id=settings.name, max_record_bytes=settings.max_record_bytes),
         store=store,
         encoder=encoder,
         make_index=partial(_index, settings, release),
@@ -121,7 +117,7 @@ def _store(settings: WorkerSettings, space: str) -> RedisStore:
 
 def _reader(settings: WorkerSettings, listener: Assignments) -> KafkaReader:
     return KafkaReader(
-        bootstrap=settings.kafka_bootstrap,
+        access=settings.kafka(),
         topic=topic_name(USER_TEXT, settings.namespace),
         group=settings.group,
         client_id=settings.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from socket import gethostname
 from typing import Literal
 
 from pydantic import AwareDatetime, Field, SecretStr, field_validator
@@ -15,10 +16,25 @@ class WorkerSettings(ConnectionSettings):
     """What `python -m worker` and `kindred worker` are told."""
 
     name: str = Field(
-        "worker-0", min_length=1, max_length=64, description="This worker's slot, in logs and dead letters."
+        default_factory=lambda: gethostname()[:64],
+        min_length=1,
+        max_length=64,
+        description="This worker's slot, in logs, dead letters and transactions; no two workers of a group have the "
+        "same. By default the name of the machine or container.",
     )
-    delivery: Literal["at_least_once"] = Field(
-        "at_least_once", description="Delivery of recommendations: a replay publishes the same recommendation_id again."
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once",
+        description="Of recommendations. at_least_once: a replay may publish the same recommendation_id again. "
+        "exactly_once: outputs and offsets go in one transaction, for consumers that read committed records only; the "
+        "broker must have transactions.",
+    )
+    transaction_timeout_ms: int = Field(
+        10_000, ge=1_000, description="With exactly_once: after so long the broker aborts a worker's open transaction."
+    )
+    static_membership: bool = Field(
+        False,
+        description="Join the group as a static member named KINDRED_NAME: a worker that is started again within the "
+        "session timeout has its partitions back at once. Needs a broker that knows static members.",
     )
     metrics_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of the same; 0 takes any free one and logs it.")

@@ -92,7 +92,7 @@ def extras(_target: Target) -> Iterator[Check]:
 
 def kafka(target: Target) -> Iterator[Check]:
     with broker.admin(target.kafka) as admin:
-        yield Check("kafka", OK, f"answers at {target.kafka}")
+        yield Check("kafka", OK, f"answers at {target.kafka.bootstrap}")
         names = set(admin.list_topics())
         missing = [name for topic in TOPICS if (name := target.topic(topic)) not in names]
         if missing:

@@ -108,7 +108,10 @@ def worker(
     from ops.stack.programs import worker_command
 
     target = find(data_dir)
-    environment = os.environ | {"KINDRED_KAFKA_BOOTSTRAP": target.kafka, "KINDRED_REDIS_URL": target.redis_url}
+    environment = os.environ | {
+        "KINDRED_KAFKA_BOOTSTRAP": target.kafka.bootstrap,
+        "KINDRED_REDIS_URL": target.redis_url,
+    }
     if target.data_dir is not None:
         environment["KINDRED_RELEASES"] = str(target.releases.resolve())
     if name is not None:

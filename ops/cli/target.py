@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ops.errors import BadInput, NoStack
 from ops.stack import endpoints
+from schemas.access import KafkaAccess
 from schemas.settings import ConnectionSettings
 from schemas.topics import Topic, topic_name
 
@@ -27,7 +28,7 @@ class Target:
     """kafka: host:port; redis_url may hold a password; metrics: the workers' addresses, known for embedded stacks only;
     data_dir: of the embedded stack, None for servers that the settings name."""
 
-    kafka: str
+    kafka: KafkaAccess
     redis_url: str = field(repr=False)
     group: str
     namespace: str
@@ -57,7 +58,7 @@ def find(data_dir: Path | None) -> Target:
     named = given.model_fields_set & {"kafka_bootstrap", "redis_url"}
     if data_dir is None and named:
         return Target(
-            kafka=given.kafka_bootstrap,
+            kafka=given.kafka(),
             redis_url=given.redis_url.get_secret_value(),
             group=given.group,
             namespace=given.namespace,
@@ -72,7 +73,7 @@ def find(data_dir: Path | None) -> Target:
             "KINDRED_REDIS_URL.",
         )
     return Target(
-        kafka=found.kafka,
+        kafka=KafkaAccess(found.kafka),
         redis_url=found.redis,
         group=given.group,
         namespace=given.namespace,

@@ -26,6 +26,7 @@ from ops.errors import NoAnswer
 from ops.stack.endpoints import Endpoints
 from ops.stack.plan import StackPlan
 from ops.stack.supervisor import Supervisor
+from schemas.access import KafkaAccess
 from schemas.recommendation import Recommendation
 from worker.settings import WorkerSettings
 
@@ -48,7 +49,7 @@ def run(*, workers: int, limit: int | None, seconds: float) -> None:
         StackPlan(Path(directory), workers=workers, namespace=given.namespace), console
     ) as endpoints:  # fmt: skip
         target = Target(
-            kafka=endpoints.kafka,
+            kafka=KafkaAccess(endpoints.kafka),
             redis_url=endpoints.redis,
             group=given.group,
             namespace=given.namespace,

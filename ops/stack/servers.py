@@ -7,6 +7,7 @@ import redis
 from ops import broker
 from ops.stack import ports
 from ops.stack.programs import REDIS, Program
+from schemas.access import KafkaAccess
 
 
 def answers(program: Program, redis_url: str) -> bool:
@@ -36,4 +37,4 @@ def empty_redis(redis_url: str) -> bool:
 
 def create_topics(kafka: str, namespace: str) -> None:
     """Create the topics that are missing. Raises Unreachable."""
-    broker.create_topics(kafka, namespace)
+    broker.create_topics(KafkaAccess(kafka), namespace)

@@ -24,6 +24,7 @@ from ops import broker
 from ops.cli.state import read_user
 from ops.cli.target import find
 from ops.stack import endpoints, processes
+from schemas.access import KafkaAccess
 from schemas.codec import decode_recommendation
 from schemas.headers import last
 from schemas.recommendation import Recommendation
@@ -66,7 +67,7 @@ class Stack:
 
     def recommendations(self) -> list[Recommendation]:
         """All that were published, repeats of a replay dropped by their id."""
-        records = broker.read_all(self.endpoints().kafka, "recommendations")
+        records = broker.read_all(KafkaAccess(self.endpoints().kafka), "recommendations")
         answers = [decode_recommendation(record.value, record.key, record.headers) for record in records]
         return list({answer.recommendation_id: answer for answer in answers}.values())
 
@@ -190,14 +191,16 @@ def _ready(metrics_url: str) -> bool:
 
 
 def test_a_dead_letter_is_listed_and_redriven_once(dummy: Stack) -> None:
-    with broker.producer(dummy.endpoints().kafka) as producer:
+    with broker.producer(KafkaAccess(dummy.endpoints().kafka)) as producer:
         sent = producer.send("user-text", key=b"bad", value=b'{"user_id": "bad"', headers=[("mine", b"1")]).get(10)
     wait_until(lambda: dummy.json("dlq", "list"), "dead letter written")
     (letter,) = dummy.json("dlq", "list")
     assert (letter["partition"], letter["offset"]) == (sent.partition, sent.offset)
     assert (letter["reason"], letter["redriven"]) == ("not_json", False)
     assert "1 sent again, 0 had been before" in dummy.kindred("dlq", "redrive", "--yes")
-    again = [record for record in broker.read_all(dummy.endpoints().kafka, "user-text") if record.key == b"bad"]
+    again = [
+        record for record in broker.read_all(KafkaAccess(dummy.endpoints().kafka), "user-text") if record.key == b"bad"
+    ]
     assert [last(record.headers, "mine") for record in again] == [b"1", b"1"]
     identity = f"user-text-{sent.partition}-{sent.offset}".encode()
     assert [last(record.headers, "kindred-redriven") for record in again] == [None, identity]
@@ -209,13 +212,13 @@ def test_a_dead_letter_is_listed_and_redriven_once(dummy: Stack) -> None:
 
 def test_the_ends_of_a_log_are_its_true_ends(dummy: Stack) -> None:
     kafka_address = dummy.endpoints().kafka
-    with broker.producer(kafka_address, linger_ms=200) as producer:
+    with broker.producer(KafkaAccess(kafka_address), linger_ms=200) as producer:
         sent = [producer.send("user-interests", key=b"same", value=b"{}") for _ in range(7)]
         ends = {future.get(10).offset for future in sent}
         partition = kafka.TopicPartition("user-interests", sent[0].get(10).partition)
-    with broker.admin(kafka_address) as admin, broker.reader(kafka_address) as reader:
+    with broker.admin(KafkaAccess(kafka_address)) as admin, broker.reader(KafkaAccess(kafka_address)) as reader:
         assert broker.ends(admin, reader, [partition])[partition] == max(ends) + 1 == 7
-    assert len(list(broker.read_all(kafka_address, "user-interests"))) == 7
+    assert len(list(broker.read_all(KafkaAccess(kafka_address), "user-interests"))) == 7
 
 
 def test_up_says_when_the_data_dir_is_in_use(dummy: Stack) -> None:

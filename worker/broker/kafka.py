@@ -37,6 +37,7 @@ from kafka.errors import (
 )
 from kafka.future import Future as KafkaFuture
 
+from schemas.access import KafkaAccess
 from worker.broker import header_names
 from worker.broker.base import (
     Bounds,
@@ -91,7 +92,7 @@ class KafkaReader:
     def __init__(
         self,
         *,
-        bootstrap: str,
+        access: KafkaAccess,
         topic: str,
         group: str,
         client_id: str,
@@ -101,12 +102,10 @@ class KafkaReader:
     ) -> None:
         header_names.tolerate()
         self.topic = topic
-        self._admin = asked(
-            lambda: KafkaAdminClient(bootstrap_servers=bootstrap.split(","), client_id=client_id), "admin"
-        )
+        self._admin = asked(lambda: KafkaAdminClient(**access.arguments(), client_id=client_id), "admin")
         self.consumer = asked(
             lambda: KafkaConsumer(
-                bootstrap_servers=bootstrap.split(","),
+                **access.arguments(),
                 group_id=group,
                 client_id=client_id,
                 enable_auto_commit=False,
@@ -121,7 +120,7 @@ class KafkaReader:
             "consumer",
         )
         self._make_scout = lambda: KafkaConsumer(
-            bootstrap_servers=bootstrap.split(","),
+            **access.arguments(),
             client_id=f"{client_id}-ends",
             enable_auto_commit=False,
             auto_offset_reset="earliest",

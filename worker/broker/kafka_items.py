@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kafka import KafkaConsumer, TopicPartition
 
+from schemas.access import KafkaAccess
 from worker.broker import header_names
 from worker.broker.base import Record
 from worker.broker.kafka_client import asked, polled
@@ -12,11 +13,11 @@ from worker.broker.kafka_client import asked, polled
 class KafkaItemLog:
     """All partitions of the items topic from their beginning, without a group."""
 
-    def __init__(self, *, bootstrap: str, topic: str, client_id: str) -> None:
+    def __init__(self, *, access: KafkaAccess, topic: str, client_id: str) -> None:
         header_names.tolerate()
         self._consumer = asked(
             lambda: KafkaConsumer(
-                bootstrap_servers=bootstrap.split(","),
+                **access.arguments(),
                 client_id=client_id,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",

@@ -12,6 +12,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
+from schemas.access import KafkaAccess
 from worker.broker.base import BrokerUnavailable, OutRecord, RecordTooLarge
 from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked
 
@@ -47,9 +48,9 @@ class KafkaPublisher:
     """Idempotent producer, acks from all in-sync replicas. After a failure the next send starts a fresh producer: one
     that lost its sequence (a broker that forgot it, a fatal error) would fail for ever; ids make repeats harmless."""
 
-    def __init__(self, *, bootstrap: str, client_id: str, max_record_bytes: int) -> None:
+    def __init__(self, *, access: KafkaAccess, client_id: str, max_record_bytes: int) -> None:
         self._make = lambda: KafkaProducer(
-            bootstrap_servers=bootstrap.split(","),
+            **access.arguments(),
             client_id=client_id,
             linger_ms=2,
             batch_size=128 * 1024,

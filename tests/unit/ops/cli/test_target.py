@@ -26,27 +26,27 @@ def stack_in(directory: Path, kafka: str) -> Path:
 
 def test_without_anything_the_stack_in_the_default_directory_is_meant(tmp_path: Path) -> None:
     stack_in(tmp_path / ".kindred", "default:1")
-    assert target.find(None).kafka == "default:1"
+    assert target.find(None).kafka.bootstrap == "default:1"
 
 
 def test_the_settings_come_before_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack_in(tmp_path / ".kindred", "default:1")
     monkeypatch.setenv("KINDRED_KAFKA_BOOTSTRAP", "setting:1")
-    assert target.find(None).kafka == "setting:1"
+    assert target.find(None).kafka.bootstrap == "setting:1"
 
 
 def test_a_named_data_dir_comes_before_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = stack_in(tmp_path / "named", "named:1")
     monkeypatch.setenv("KINDRED_KAFKA_BOOTSTRAP", "setting:1")
     found = target.find(named)
-    assert (found.kafka, found.releases) == ("named:1", named / "releases")
+    assert (found.kafka.bootstrap, found.releases) == ("named:1", named / "releases")
 
 
 def test_a_toml_file_counts_as_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "kindred.toml").write_text('kafka_bootstrap = "toml:1"\nnamespace = "shop"\n')
     monkeypatch.setenv("KINDRED_CONFIG", str(tmp_path / "kindred.toml"))
     found = target.find(None)
-    assert (found.kafka, found.namespace) == ("toml:1", "shop")
+    assert (found.kafka.bootstrap, found.namespace) == ("toml:1", "shop")
 
 
 def test_no_stack_at_all_names_the_ways_to_have_one() -> None:

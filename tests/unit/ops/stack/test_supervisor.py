@@ -16,6 +16,7 @@ from ops.errors import DataDirInUse, PortInUse
 from ops.stack import endpoints, ports, processes
 from ops.stack.plan import StackPlan
 from ops.stack.supervisor import Supervisor
+from schemas.access import KafkaAccess
 from tests.unit.ops.stack.running import RunningStack, fake_plan, runs, supervised, wait_until
 
 pytestmark = pytest.mark.embedded
@@ -31,7 +32,7 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
 
 def test_a_ready_stack_has_topics_and_endpoints_that_answer(stack: RunningStack) -> None:
     found = stack.endpoints()
-    with broker.admin(found.kafka) as admin:
+    with broker.admin(KafkaAccess(found.kafka)) as admin:
         assert {"user-text", "recommendations", "user-text.dlq", "items"} <= set(admin.list_topics())
     with redis.Redis.from_url(found.redis) as client:
         assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
@@ -80,7 +81,7 @@ def test_a_killed_broker_comes_back_only_with_an_emptied_redis_and_new_workers(s
         wait_until(lambda: stack.restarted("worker-1", workers[1]), "worker-1 restarted")
         assert client.dbsize() == 0
     assert not any(runs(pid) for pid in workers)
-    with broker.admin(stack.endpoints().kafka) as admin:
+    with broker.admin(KafkaAccess(stack.endpoints().kafka)) as admin:
         assert "user-text" in admin.list_topics()
     assert "The broker forgets on exit" in stack.said()
 
