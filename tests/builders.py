@@ -25,9 +25,10 @@ from schemas.headers import Headers
 from schemas.recommendation import Recommendation, recommendation_id
 from schemas.state import UserState
 from worker.answer import answer
-from worker.broker.base import Committed, Publisher, Record
+from worker.broker.base import Committed, Publisher, Reader, Record, Transactions
 from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader
 from worker.catalogue import Catalogue
+from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
 from worker.health import Health
 from worker.index import Index
 from worker.loop import Assignments, Limits
@@ -176,6 +177,7 @@ class Setup:
     group: str = GROUP
     store: Callable[[MemoryData], Store] = MemoryStore
     publisher: Callable[[MemoryBroker], Publisher] = MemoryPublisher
+    transactions: Callable[[MemoryBroker], Transactions] | None = None
     reader: type[MemoryReader] = MemoryReader
     catalogue: Callable[[threading.Lock], Catalogue] | None = None
     start: Literal["earliest", "latest"] | datetime = "earliest"
@@ -218,7 +220,7 @@ class Worker:
 
         return Parts(
             make_reader=make_reader,
-            publisher=setup.publisher(world.broker),
+            make_delivery=self._delivery,
             store=setup.store(world.data),
             encoder=encoder,
             make_index=lambda: Index(encoder.dimension, 4 << 20),
@@ -227,6 +229,12 @@ class Worker:
             catalogue=None if setup.catalogue is None else setup.catalogue(lock),
             encode_lock=lock,
         )
+
+    def _delivery(self, reader: Reader, start_over: Callable[[], None]) -> Delivery:
+        world, setup, most = self.world, self.setup, 1_000_000
+        if setup.transactions is not None:
+            return ExactlyOnce(setup.transactions(world.broker), reader, self.persist, start_over, max_bytes=most)
+        return AtLeastOnce(setup.publisher(world.broker), reader, self.persist, max_bytes=most)
 
     def _options(self) -> Options:
         setup = self.setup

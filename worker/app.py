@@ -20,10 +20,13 @@ from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
 from schemas.topics import DEAD_LETTERS, ITEMS, RECOMMENDATIONS, USER_TEXT, topic_name
 from worker.answer import answer
+from worker.broker.base import Reader
 from worker.broker.kafka import KafkaReader
 from worker.broker.kafka_items import KafkaItemLog
 from worker.broker.kafka_publisher import KafkaPublisher
+from worker.broker.kafka_transactions import KafkaTransactions
 from worker.catalogue import Catalogue
+from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
 from worker.health import Health
 from worker.index import Index
 from worker.loop import Assignments, Limits
@@ -59,7 +62,7 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
     )
     parts = Parts(
         make_reader=lambda listener: persist("kafka", lambda: _reader(settings, listener)),
-        publisher=KafkaPublisher(access=access, client_id=settings.name, max_record_bytes=settings.max_record_bytes),
+        make_delivery=partial(_delivery, settings, persist),
         store=store,
         encoder=encoder,
         make_index=partial(_index, settings, release),
@@ -124,7 +127,26 @@ def _reader(settings: WorkerSettings, listener: Assignments) -> KafkaReader:
         listener=listener,
         session_timeout_ms=settings.session_timeout_ms,
         drain_seconds=settings.drain_seconds,
+        slot=settings.name if settings.static_membership else None,
     )
+
+
+def _delivery(
+    settings: WorkerSettings, persist: Persistent, reader: Reader, start_over: Callable[[], None]
+) -> Delivery:
+    access, most = settings.kafka(), settings.max_record_bytes
+    if settings.delivery == "at_least_once":
+        publisher = KafkaPublisher(access=access, client_id=settings.name, max_record_bytes=most)
+        return AtLeastOnce(publisher, reader, persist, max_bytes=most)
+    transactions = KafkaTransactions(
+        access=access,
+        client_id=settings.name,
+        max_record_bytes=most,
+        transactional_id=f"{settings.group}-{settings.name}",
+        timeout_ms=settings.transaction_timeout_ms,
+        topic=reader.topic,
+    )
+    return ExactlyOnce(transactions, reader, persist, start_over, max_bytes=most)
 
 
 def _index(settings: WorkerSettings, release: Release) -> Index:

@@ -110,7 +110,7 @@ class Loop:
         self._held = False
         self._next_chores = 0.0
         self.stopping = threading.Event()
-        self.fell_back = threading.Event()
+        self.start_over = threading.Event()
 
     def run(self) -> None:
         """Until `stopping` is set, or a stage failed. Then drains."""
@@ -123,7 +123,7 @@ class Loop:
             if stage.failure is not None:
                 raise stage.failure
         self._follow_group()
-        if self.fell_back.is_set():
+        if self.start_over.is_set():
             self._set_back()
         now = time.monotonic()
         if now >= self._next_chores:
@@ -295,18 +295,19 @@ class Loop:
             log.info("partition %d: running from offset %d", number, found.start)
 
     def _set_back(self) -> None:
-        """Redis lost writes: every partition is checked again, and replayed from where Redis now stands."""
-        self.fell_back.clear()
+        """Redis lost writes, or a transaction ended nobody knows how: every partition is checked again, and read from
+        where Redis and the group now stand."""
+        self.start_over.clear()
         held = [partition for partition in self._partitions.values() if partition.lease is not None]
         if held:
-            log.warning("Redis has fallen back behind what this worker wrote: checking all partitions")
+            log.warning("checking all partitions again")
         for partition in held:
             self._recheck(partition)
         try:
             self._checks.identify()
         except StoreUnavailable as error:
             log.debug("whose data Redis holds cannot be read: %s", error)
-            self.fell_back.set()
+            self.start_over.set()
 
     def _recheck(self, partition: Partition) -> None:
         partition.end_lease()

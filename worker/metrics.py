@@ -34,7 +34,10 @@ class Metrics:
         )
         self.users_erased = Counter("kindred_users_erased", "Tombstones applied.", registry=registry)
         self.recommendations = Counter(
-            "kindred_recommendations", "Recommendations acknowledged by the broker.", ["strategy"], registry=registry
+            "kindred_recommendations",
+            "Recommendations published and committed.",
+            ["strategy"],
+            registry=registry,
         )
         self.writes_refused = Counter(
             "kindred_writes_refused", "Users' writes that Redis refused: another writer was ahead.", registry=registry
@@ -60,7 +63,7 @@ class Metrics:
         )
         self.recommendation_seconds = Histogram(
             "kindred_recommendation_seconds",
-            "From the event's Kafka timestamp to its recommendation's acknowledgement.",
+            "From the event's Kafka timestamp until its recommendation is published and committed.",
             buckets=(*_SECONDS, 60.0, 300.0),
             registry=registry,
         )

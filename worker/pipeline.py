@@ -8,8 +8,8 @@ thread, so that steps 5 and 6 of a partition run strictly in batch order.
     4 encode    texts → unit vectors, and the titles of items seen for the first time
     5 update    pure: old state + vectors → new state; an event at or below its partition's position changes nothing
     6 save      one script a shard; what was refused is read again and computed again; a store that fell back is healed
-    7 publish   answers to newcomers and dead letters; wait for every acknowledgement
-    8 commit    offsets, never below what was committed before
+    7 publish   answers to newcomers and dead letters; wait for every acknowledgement  (worker/deliver.py)
+    8 commit    offsets, never below what was committed before                         (worker/deliver.py)
 
 `fail_point(step)` is called after each step, for the fault tests.
 """
@@ -30,11 +30,11 @@ from model.clean import clean
 from model.encoder.base import Encoder, Tokens
 from worker.answer import Question
 from worker.batch import Batch
-from worker.broker.base import CommitRefused, Committed, OutRecord, Publisher, Reader, RecordTooLarge, Sent
+from worker.broker.base import OutRecord, Sent
 from worker.decode import Entry
-from worker.errors import WrongTopic
+from worker.deliver import Delivery
 from worker.follow import Follower
-from worker.heal import fell_back, pack_note
+from worker.heal import fell_back
 from worker.index import Index
 from worker.metrics import Metrics
 from worker.publish import Outbox, due, heals
@@ -46,10 +46,6 @@ log = logging.getLogger(__name__)
 
 TIMED: Final = ("encode", "update", "save", "answer", "publish", "commit")
 """Labels of kindred_stage_seconds; answer is the first half of step 7, publish the waiting for acknowledgements."""
-PUBLISH_TIMEOUT: Final = 30.0
-"""Seconds to wait for acknowledgements before everything of the batch is sent again."""
-COMMIT_PAUSE: Final = 0.1
-"""Seconds between two tries to commit while the group is rebalancing."""
 
 
 @dataclass(slots=True)
@@ -57,15 +53,17 @@ class Work:
     """A batch on its way.
 
     vectors: (N, D), LogEvent.vector points into it. items: names (and vectors of titles) of items seen for the first
-    time. out: what is to be published. dead: the reason of each dead letter among it. answered: strategy and event's
-    timestamp of each recommendation. held: the partitions that were in the batch when it set out.
+    time. saved: step 6 was done. out: what is to be published, by the partition that asks for it. dead: the reason of
+    each dead letter among it. answered: strategy and event's timestamp of each recommendation. held: the partitions
+    that were in the batch when it set out.
     """
 
     batch: Batch
     held: tuple[int, ...] = ()
     vectors: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     items: list[ItemEntry] = field(default_factory=list)
-    out: list[OutRecord] = field(default_factory=list)
+    saved: bool = False
+    out: dict[int, list[OutRecord]] = field(default_factory=dict)
     dead: list[str] = field(default_factory=list)
     answered: list[tuple[str, int]] = field(default_factory=list)
     sent: Sent | None = None
@@ -83,8 +81,7 @@ class Pipeline:
         encode_lock: threading.Lock,
         answer: Callable[[Sequence[Question], Index], list[dict[str, object]]],
         outbox: Outbox,
-        publisher: Publisher,
-        reader: Reader,
+        delivery: Delivery,
         persist: Persistent,
         metrics: Metrics,
         newcomer_events: int,
@@ -98,8 +95,7 @@ class Pipeline:
         self._encode_lock = encode_lock
         self._answer = answer
         self._outbox = outbox
-        self._publisher = publisher
-        self._reader = reader
+        self._delivery = delivery
         self._persist = persist
         self._metrics = metrics
         self._newcomer_events = newcomer_events
@@ -175,7 +171,8 @@ class Pipeline:
         work.dead = [
             entry.dead.reason for entry in batch.entries if entry.dead is not None and due(batch, entry.record)
         ]
-        work.sent = self._persist("kafka", lambda: self._send(work))
+        work.saved = True
+        self._delivery.send(work)
         self._done("answer", started)
 
     def _update_and_save(self, work: Work, events: Sequence[LogEvent]) -> list[Outcome]:
@@ -280,71 +277,25 @@ class Pipeline:
     # The waiting of step 7, and step 8: one thread.
 
     def settle(self, work: Work) -> None:
-        if work.sent is None:
+        if not work.saved:
             return
         started = time.perf_counter()
-        self._persist("kafka", lambda: self._acknowledged(work))
+        self._delivery.publish(work)
+        self._done("publish", started)
+        self._fail_point(7)
+        started = time.perf_counter()
+        if self._delivery.commit(work, self.instance):
+            self._count_published(work)
+        self._done("commit", started)
+        self._fail_point(8)
+
+    def _count_published(self, work: Work) -> None:
         now_ms = time.time() * 1000
         for strategy, timestamp in work.answered:
             self._metrics.recommendations.labels(strategy).inc()
             self._metrics.recommendation_seconds.observe(max(0.0, (now_ms - timestamp) / 1000))
         for reason in work.dead:
             self._metrics.events_dead.labels(reason).inc()
-        self._done("publish", started)
-        self._fail_point(7)
-        started = time.perf_counter()
-        self._commit(work.batch)
-        self._done("commit", started)
-        self._fail_point(8)
-
-    def _acknowledged(self, work: Work) -> None:
-        """Wait for what was sent; where that failed, send all of it again. Ids make a repeat harmless."""
-        sent, work.sent = work.sent, None
-        if sent is None:
-            sent = self._send(work)
-        try:
-            sent.wait(PUBLISH_TIMEOUT)
-        except RecordTooLarge as error:
-            raise self._too_large(error) from error
-
-    def _send(self, work: Work) -> Sent:
-        try:
-            return self._publisher.send(work.out)
-        except RecordTooLarge as error:
-            raise self._too_large(error) from error
-
-    def _too_large(self, error: RecordTooLarge) -> WrongTopic:
-        return WrongTopic(
-            f"the broker refuses a record within KINDRED_MAX_RECORD_BYTES ({self._outbox.max_bytes}): {error}. "
-            "Raise max.message.bytes of recommendations and user-text.dlq, or lower the setting."
-        )
-
-    def _commit(self, batch: Batch) -> None:
-        """Commit the batch's offsets for partitions that are still held; nothing below what was committed before."""
-
-        def commit() -> None:
-            batch.drop_dead()  # before every try: a partition that was lost meanwhile belongs to somebody else
-            offsets = {
-                partition: Committed(mark, pack_note(self.instance, batch.leases[partition].began))
-                for partition, mark in batch.next_offsets.items()
-                if mark > batch.leases[partition].committed
-            }
-            if offsets:
-                self._reader.commit(offsets)
-
-        while True:
-            try:
-                self._persist("kafka", commit)
-            except CommitRefused as error:
-                if not error.retry or self._persist.abandon.wait(COMMIT_PAUSE):
-                    log.warning("offsets were not committed, their next owner replays: %s", error)
-                    return
-                continue
-            for partition, mark in batch.next_offsets.items():
-                lease = batch.leases[partition]
-                lease.done = max(lease.done, mark)
-                lease.committed = max(lease.committed, mark)
-            return
 
     def _done(self, step: str, started: float) -> None:
         self._seconds[step].observe(time.perf_counter() - started)

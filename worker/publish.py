@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,17 +62,21 @@ class Outbox:
             asked.append((entry, question))
         return asked
 
-    def records(self, batch: Batch, asked: Sequence[Asked], answers: Sequence[dict[str, object]]) -> list[OutRecord]:
-        """The answers, then the dead letters."""
-        out = []
+    def records(
+        self, batch: Batch, asked: Sequence[Asked], answers: Sequence[dict[str, object]]
+    ) -> dict[int, list[OutRecord]]:
+        """The answers, then the dead letters, by the partition of the record that asks for them."""
+        out: dict[int, list[OutRecord]] = defaultdict(list)
         schema = schema_header("recommendations")
         for (entry, question), answer in zip(asked, answers, strict=True):
             headers = [schema, *trace_headers(entry.record.headers)] if entry.record.headers else [schema]
-            out.append(OutRecord(self.recommendations, question.user_id.encode(), encode(answer), headers))
+            record = OutRecord(self.recommendations, question.user_id.encode(), encode(answer), headers)
+            out[question.partition].append(record)
         for entry in batch.entries:
             if entry.dead is not None and due(batch, entry.record):
                 letter = dead_letter(entry.record, entry.dead.reason, entry.dead.detail, self.worker, self.max_bytes)
-                out.append(OutRecord(self.dead_letters, letter.key, letter.value, letter.headers))
+                record = OutRecord(self.dead_letters, letter.key, letter.value, letter.headers)
+                out[entry.record.partition].append(record)
         return out
 
     def labels(self, batch: Batch, index: Index) -> list[tuple[int, str]]:

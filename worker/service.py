@@ -15,9 +15,10 @@ from typing import Any
 from model.encoder.base import Encoder
 from worker.answer import Question
 from worker.batch import Batcher
-from worker.broker.base import Publisher, Reader
+from worker.broker.base import Reader
 from worker.catalogue import Catalogue
 from worker.checks import Checks, Start
+from worker.deliver import Delivery
 from worker.errors import WrongLog, WrongTopic
 from worker.follow import Follower
 from worker.heal import read_note
@@ -37,10 +38,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything a worker is made of. make_reader is given the listener that it shall call."""
+    """Everything a worker is made of. make_reader is given the listener that it shall call; make_delivery the reader,
+    and what makes all partitions be read again from what is committed."""
 
     make_reader: Callable[[Assignments], Reader]
-    publisher: Publisher
+    make_delivery: Callable[[Reader, Callable[[], None]], Delivery]
     store: Store
     encoder: Encoder
     make_index: Callable[[], Index]
@@ -79,6 +81,7 @@ class Service:
         self._in_flight = InFlight()
         self._assignments = Assignments(self._in_flight)
         self.reader = parts.make_reader(self._assignments)
+        self._delivery = parts.make_delivery(self.reader, self._start_over)
         self.pipeline = Pipeline(
             encoder=parts.encoder,
             store=parts.store,
@@ -86,13 +89,12 @@ class Service:
             encode_lock=parts.encode_lock,
             answer=parts.answer,
             outbox=options.outbox,
-            publisher=parts.publisher,
-            reader=self.reader,
+            delivery=self._delivery,
             persist=persist,
             metrics=metrics,
             newcomer_events=options.newcomer_events,
             user_ttl_ms=options.user_ttl_ms,
-            on_fell_back=self._fell_back,
+            on_fell_back=self._start_over,
             fail_point=options.fail_point,
         )
         self._stages = self._make_stages(options.batches_in_flight)
@@ -121,9 +123,9 @@ class Service:
     def _finished(self, work: Work) -> None:
         self._in_flight.leave(work.held)
 
-    def _fell_back(self) -> None:
+    def _start_over(self) -> None:
         if self._loop is not None:
-            self._loop.fell_back.set()
+            self._loop.start_over.set()
 
     def start(self) -> None:
         """Warm up, check whose data Redis holds, fill the index, start the threads, join the group.
@@ -134,6 +136,7 @@ class Service:
         self._health.state = "warming up"
         parts.encoder.encode(parts.encoder.tokenise(["A newcomer writes a first sentence."]))
         self._check_topic()
+        self._delivery.open()  # before commits are read: what an earlier worker left open hides them
         topic_id = self._persist("kafka", self.reader.topic_id)
         committed = self._persist("kafka", lambda: [self.reader.committed(p) for p in self.reader.partitions()])
         notes = [read_note(found.metadata) for found in committed if found is not None]
@@ -207,7 +210,7 @@ class Service:
         for stage in self._stages:
             stage.stop(2.0)
         self._in_flight.abandon()
-        for part in (self.reader, self._parts.publisher, self._parts.store):
+        for part in (self.reader, self._delivery, self._parts.store):
             try:
                 part.close()
             except Exception as error:

@@ -55,6 +55,10 @@ class BrokerUnavailable(Exception):
     """The broker did not answer, or refused for now: the same call may be repeated."""
 
 
+class SlotTaken(Exception):
+    """Another worker has joined the group as the same static member: this one is out for good."""
+
+
 class CommitRefused(Exception):
     """The offsets were not committed because the group is moving or this member is out of it.
 
@@ -64,6 +68,10 @@ class CommitRefused(Exception):
     def __init__(self, text: str, *, retry: bool) -> None:
         super().__init__(text)
         self.retry = retry
+
+
+class Undecided(Exception):
+    """Nobody can tell whether a transaction was committed: what the log says next is true."""
 
 
 class RecordTooLarge(Exception):
@@ -103,6 +111,10 @@ class Reader(Protocol):
         """Whether the topic is compacted, as far as the broker tells."""
         ...
 
+    def isolates_transactions(self) -> bool:
+        """Whether the broker keeps what was aborted from readers."""
+        ...
+
     def poll(self, timeout_s: float, max_records: int) -> Mapping[int, Sequence[Record]]:
         """Records by partition, in offset order. Raises BrokerUnavailable."""
         ...
@@ -111,7 +123,15 @@ class Reader(Protocol):
         """Whether this member has its place in the group (it may own nothing)."""
         ...
 
+    def membership(self) -> object:
+        """This member's place in the group as it is now, for `Transactions`. Raises CommitRefused without one."""
+        ...
+
     def seek(self, partition: int, offset: int) -> None: ...
+
+    def position(self, partition: int) -> int | None:
+        """The offset that is polled next, also past offsets that hold no record; None when it is not known now."""
+        ...
 
     def pause(self, partitions: Iterable[int]) -> None: ...
 
@@ -145,6 +165,30 @@ class Reader(Protocol):
 class Publisher(Protocol):
     def send(self, records: Sequence[OutRecord]) -> Sent:
         """Hand records over, in order; returns at once unless the client's buffer is full."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Transactions(Protocol):
+    """Outputs and offsets that become visible together, or never; one transaction at a time."""
+
+    def open(self) -> None:
+        """Abort what an earlier worker of this slot left open, and keep it from writing. Raises BrokerUnavailable."""
+        ...
+
+    def publish(self, records: Sequence[OutRecord]) -> None:
+        """Begin a transaction and wait until every record is acknowledged. Raises BrokerUnavailable and RecordTooLarge:
+        nothing is open then, and all may be done again."""
+        ...
+
+    def commit(self, offsets: Mapping[int, Committed], membership: object) -> None:
+        """Add the offsets and make all of it visible. Raises CommitRefused (the member's place is not what it was) and
+        BrokerUnavailable: nothing is open then, and all may be done again. Raises Undecided."""
+        ...
+
+    def abort(self) -> None:
+        """Drop what is open."""
         ...
 
     def close(self) -> None: ...

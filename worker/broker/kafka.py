@@ -39,6 +39,7 @@ from kafka.future import Future as KafkaFuture
 
 from schemas.access import KafkaAccess
 from worker.broker import header_names
+from worker.broker.abilities import Abilities, abilities
 from worker.broker.base import (
     Bounds,
     BrokerUnavailable,
@@ -99,7 +100,9 @@ class KafkaReader:
         listener: RebalanceListener,
         session_timeout_ms: int,
         drain_seconds: float,
+        slot: str | None = None,
     ) -> None:
+        """slot: join as a static member of this name."""
         header_names.tolerate()
         self.topic = topic
         self._admin = asked(lambda: KafkaAdminClient(**access.arguments(), client_id=client_id), "admin")
@@ -107,6 +110,7 @@ class KafkaReader:
             lambda: KafkaConsumer(
                 **access.arguments(),
                 group_id=group,
+                group_instance_id=slot,
                 client_id=client_id,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
@@ -143,6 +147,28 @@ class KafkaReader:
             ]
             for tp, taken in records.items()
         }
+
+    def isolates_transactions(self) -> bool:
+        return self.abilities().transactions
+
+    def abilities(self) -> Abilities:
+        """What this broker tells of itself. Raises BrokerUnavailable."""
+        cluster = asked(self._admin.describe_cluster, "describe cluster")
+        return abilities(cluster["cluster_id"], {int(key) for key in asked(self._admin.api_versions, "api versions")})
+
+    def membership(self) -> object:
+        found = self.consumer.group_metadata()
+        if found.generation_id < 0 or not found.member_id:
+            # The broker would take offsets without a generation from anybody.
+            raise CommitRefused("this worker has no place in the group now", retry=True)
+        return found
+
+    def position(self, partition: int) -> int | None:
+        place = self._at(partition)
+        if place not in self.consumer.assignment():
+            return None
+        found: int | None = asked(lambda: self.consumer.position(place, timeout_ms=CALL_TIMEOUT_MS), "position")
+        return found
 
     def seek(self, partition: int, offset: int) -> None:
         with suppress(ValueError):  # the group has taken it away just now

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from kafka.errors import KafkaError
+from kafka.errors import FencedInstanceIdError, KafkaError
 
-from worker.broker.base import BrokerUnavailable
+from worker.broker.base import BrokerUnavailable, SlotTaken
 
 T = TypeVar("T")
 
@@ -29,6 +29,8 @@ def polled(consumer: Any, timeout_s: float, max_records: int) -> Any:
         consumer._fetcher._next_partition_records = None
     try:
         return consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+    except FencedInstanceIdError as error:
+        raise SlotTaken(str(error)) from error
     except KafkaError as error:
         # What could not be parsed is kept and, with 3.0.12, the next poll() would turn round it for ever.
         consumer._fetcher._next_partition_records = None

@@ -17,12 +17,37 @@ from worker.broker.base import BrokerUnavailable, OutRecord, RecordTooLarge
 from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked
 
 
-def _sendable(record: OutRecord) -> dict[str, Any]:
+def sendable(record: OutRecord) -> dict[str, Any]:
     """kafka-python sends no null header and no record of two nulls, both of which a dead letter may hold: they go out
     as empty bytes."""
     value = b"" if record.key is None and record.value is None else record.value
     headers = [(name, b"" if content is None else content) for name, content in record.headers]
     return {"topic": record.topic, "key": record.key, "value": value, "headers": headers}
+
+
+def producer_options(client_id: str, max_record_bytes: int) -> dict[str, Any]:
+    """What every producer of a worker is made with, beside the way to Kafka. Idempotence and acks=all are the client's
+    defaults."""
+    return {
+        "client_id": client_id,
+        "linger_ms": 2,
+        "batch_size": 128 * 1024,
+        "max_request_size": max_record_bytes + 64 * 1024,
+        "max_block_ms": CALL_TIMEOUT_MS,
+        "bootstrap_timeout_ms": CALL_TIMEOUT_MS,
+        "compression_type": "lz4",
+    }
+
+
+def close_producer(producer: Any) -> None:
+    """Without waiting for what it could not send."""
+    try:
+        producer.close(timeout=1)
+    except KafkaTimeoutError:
+        # With records that it could not send, 3.0.12 raises before it comes to force its sender to end.
+        producer._sender.force_close()
+        with suppress(KafkaError):
+            producer.close(timeout=1)
 
 
 class KafkaSent:
@@ -49,16 +74,7 @@ class KafkaPublisher:
     that lost its sequence (a broker that forgot it, a fatal error) would fail for ever; ids make repeats harmless."""
 
     def __init__(self, *, access: KafkaAccess, client_id: str, max_record_bytes: int) -> None:
-        self._make = lambda: KafkaProducer(
-            **access.arguments(),
-            client_id=client_id,
-            linger_ms=2,
-            batch_size=128 * 1024,
-            max_request_size=max_record_bytes + 64 * 1024,
-            max_block_ms=CALL_TIMEOUT_MS,
-            bootstrap_timeout_ms=CALL_TIMEOUT_MS,
-            compression_type="lz4",
-        )
+        self._make = lambda: KafkaProducer(**access.arguments(), **producer_options(client_id, max_record_bytes))
         self._producer: Any = None
         self._failed: Any = None
         self._lock = threading.Lock()
@@ -68,7 +84,7 @@ class KafkaPublisher:
         with self._lock:
             producer = self._trusted()
             try:
-                sent = [producer.send(**_sendable(record)) for record in records]
+                sent = [producer.send(**sendable(record)) for record in records]
             except MessageSizeTooLargeError as error:
                 raise RecordTooLarge(str(error)) from error
             except KafkaError as error:
@@ -87,12 +103,5 @@ class KafkaPublisher:
 
     def close(self) -> None:
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        try:
-            producer.close(timeout=1)
-        except KafkaTimeoutError:
-            # With records that it could not send, 3.0.12 raises before it comes to force its sender to end.
-            producer._sender.force_close()
-            with suppress(KafkaError):
-                producer.close(timeout=1)
+        if producer is not None:
+            close_producer(producer)

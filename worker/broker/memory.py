@@ -91,6 +91,14 @@ class MemoryBroker:
         if self.fail_with is not None:
             raise BrokerUnavailable(self.fail_with)
 
+    def check_sizes(self, records: Sequence[OutRecord]) -> None:
+        """Raises BrokerUnavailable and RecordTooLarge."""
+        self.check()
+        for record in records:
+            size = len(record.key or b"") + len(record.value or b"")
+            if size > self.max_record_bytes:
+                raise RecordTooLarge(f"a record of {size} bytes, at most {self.max_record_bytes}")
+
     def rebalance(self, group: str, topic: str) -> None:
         """Spread the topic's partitions evenly over the group's members; callbacks run here, revocations first. The
         caller holds `moving`."""
@@ -175,6 +183,17 @@ class MemoryReader:
     def seek(self, partition: int, offset: int) -> None:
         self.positions[partition] = offset
 
+    def position(self, partition: int) -> int | None:
+        return self.positions.get(partition)
+
+    def isolates_transactions(self) -> bool:
+        return True
+
+    def membership(self) -> object:
+        if self not in self._broker.members:
+            raise CommitRefused("this member is not in the group", retry=False)
+        return self
+
     def pause(self, partitions: Iterable[int]) -> None:
         self.paused |= set(partitions)
 
@@ -237,11 +256,7 @@ class MemorySent:
 
     def wait(self, timeout_s: float) -> None:  # noqa: ARG002 - nothing here takes time
         """The records enter the log here: what was never waited for is lost, as it may be with a real broker."""
-        self.broker.check()
-        for record in self.records:
-            size = len(record.key or b"") + len(record.value or b"")
-            if size > self.broker.max_record_bytes:
-                raise RecordTooLarge(f"a record of {size} bytes, at most {self.broker.max_record_bytes}")
+        self.broker.check_sizes(self.records)
         for record in self.records:
             self.broker.append(record.topic, record.key, record.value, record.headers)
 
@@ -255,3 +270,33 @@ class MemoryPublisher:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+@dataclass(slots=True)
+class MemoryTransactions:
+    """Written to the log when they are committed, so that nothing aborted is ever seen."""
+
+    broker: MemoryBroker
+    written: list[OutRecord] | None = None
+
+    def open(self) -> None:
+        self.written = None
+
+    def publish(self, records: Sequence[OutRecord]) -> None:
+        self.broker.check_sizes(records)
+        self.written = list(records)
+
+    def commit(self, offsets: Mapping[int, Committed], membership: object) -> None:
+        written, self.written = self.written, None
+        if written is None or not isinstance(membership, MemoryReader):
+            raise TypeError("no transaction is open, or this is no member's place")
+        with self.broker.lock:
+            membership.commit(offsets)
+            for record in written:
+                self.broker.append(record.topic, record.key, record.value, record.headers)
+
+    def abort(self) -> None:
+        self.written = None
+
+    def close(self) -> None:
+        self.written = None

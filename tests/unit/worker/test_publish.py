@@ -70,7 +70,7 @@ def test_events_from_before_the_agreed_time_are_not_asked() -> None:
 def test_answers_go_under_the_users_key_and_dead_letters_after_them() -> None:
     good, bad = entry(0), entry(1, value=b"no json")
     asked = outbox().questions(batch(good, bad), [good], [seen(1)], NOW)
-    answer, letter = outbox().records(batch(good, bad), asked, [{"user_id": "anna"}])
+    ((answer, letter),) = outbox().records(batch(good, bad), asked, [{"user_id": "anna"}]).values()
     assert (answer.topic, answer.key, answer.value) == ("recommendations", b"anna", b'{"user_id":"anna"}')
     assert dict(answer.headers)["schema"] == b"recommendations/1"
     assert letter.topic == "user-text.dlq"
@@ -79,12 +79,12 @@ def test_answers_go_under_the_users_key_and_dead_letters_after_them() -> None:
 
 def test_a_dead_letter_below_what_was_committed_is_not_sent_again() -> None:
     bad = entry(1, value=b"no json")
-    assert outbox().records(batch(bad, publish_from=2), [], []) == []
+    assert outbox().records(batch(bad, publish_from=2), [], []) == {}
 
 
 def test_a_dead_letter_larger_than_the_broker_takes_goes_without_its_value() -> None:
     bad = entry(1, value=b"x" * 20_000)
-    (letter,) = outbox(max_bytes=10_000).records(batch(bad), [], [])
+    ((letter,),) = outbox(max_bytes=10_000).records(batch(bad), [], []).values()
     assert letter.value is None
     assert "value" in read_dead_letter(letter.headers, letter.key, letter.value).left_out
 
