@@ -71,7 +71,7 @@ def servers() -> Iterator[Servers]:
             for program in (kafka, redis):
                 quiet = subprocess.DEVNULL
                 started.append(subprocess.Popen(program.arguments, stdout=quiet, stderr=quiet))
-                _until(lambda port=program.port: ports.answers(port), 20)
+                until(lambda port=program.port: ports.answers(port), 20)
             address = f"{ports.HOST}:{kafka.port}"
             broker.create_topics(KafkaAccess(address), "")
             yield Servers(address, f"redis://{ports.HOST}:{redis.port}/0", Path(directory))
@@ -97,7 +97,7 @@ def worker(where: Servers, encoder: str, **settings: str) -> Iterator[tuple[psut
     process = subprocess.Popen([sys.executable, "-m", "worker"], env=environment, stderr=log)
     address = f"http://{ports.HOST}:{port}"
     try:
-        _until(lambda: _ready(address) or process.poll() is not None, 180)
+        until(lambda: _ready(address) or process.poll() is not None, 180)
         if process.poll() is not None:
             raise SystemExit((where.directory / "worker.log").read_text()[-2000:])
         yield psutil.Process(process.pid), address
@@ -130,13 +130,13 @@ def load_donors(
     store.close()
 
 
-def produce(where: Servers, rows: Sequence[dict[str, Any]], prefix: str = "") -> None:
+def produce(where: Servers, rows: Sequence[dict[str, Any]], prefix: str = "", *, topic: str = "user-text") -> None:
     producer = KafkaProducer(bootstrap_servers=where.kafka, linger_ms=5, batch_size=1 << 18)
     for row in rows:
         user = prefix + row["user_id"]
         fields = {name: row[name] for name in ("text", "item_id", "item_title", "labels")}
         value = json.dumps({"user_id": user, "occurred_at": row["ts"], **fields}).encode()
-        producer.send("user-text", key=user.encode(), value=value)
+        producer.send(topic, key=user.encode(), value=value)
     producer.close()
 
 
@@ -163,7 +163,7 @@ def end_to_end(encoder_name: str, rounds: int, size: int) -> dict[str, Any]:
         alone, through = [], []
         with worker(where, encoder_name) as (_, address):
             produce(where, rows[:size], "warm-")
-            _until(lambda: applied(address) >= size, 300)
+            until(lambda: applied(address) >= size, 300)
             before = scrape(address)
             for number in range(rounds):
                 piece = rows[size * number : size * (number + 1)]
@@ -175,7 +175,7 @@ def end_to_end(encoder_name: str, rounds: int, size: int) -> dict[str, Any]:
                 goal = applied(address) + len(piece)
                 started = time.perf_counter()
                 produce(where, piece)
-                _until(lambda goal=goal: applied(address) >= goal, 600)
+                until(lambda goal=goal: applied(address) >= goal, 600)
                 through.append(len(piece) / (time.perf_counter() - started))
             after = scrape(address)
     return {
@@ -203,10 +203,10 @@ def dummy(events: int) -> dict[str, Any]:
             process,
             address,
         ):
-            _until(lambda: applied(address) > 0, 60)
+            until(lambda: applied(address) > 0, 60)
             started, first, before = time.perf_counter(), applied(address), scrape(address)
             cpu = sum(process.cpu_times()[:2])
-            _until(lambda: applied(address) >= events, 600)
+            until(lambda: applied(address) >= events, 600)
             seconds = time.perf_counter() - started
             cpu = sum(process.cpu_times()[:2]) - cpu
             after = scrape(address)
@@ -229,7 +229,7 @@ def memory(sizes: Sequence[int], budget: int) -> dict[str, Any]:
             load_donors(where, encoder, users, rows)
             with worker(where, "dummy-384", KINDRED_INDEX_BYTES=str(budget)) as (process, address):
                 produce(where, rows[:2000])
-                _until(lambda: applied(address) >= 2000, 120)
+                until(lambda: applied(address) >= 2000, 120)
                 figures = scrape(address)
                 found[str(users)] = {
                     "rss_bytes": process.memory_info().rss,
@@ -248,7 +248,7 @@ def _ready(address: str) -> bool:
         return False
 
 
-def _until(condition: Any, seconds: float) -> None:
+def until(condition: Any, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
