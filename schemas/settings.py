@@ -2,17 +2,23 @@
 
 Values come from, first wins: arguments of the program, `KINDRED_…` environment variables, `.env`, files in the
 directory that `KINDRED_SECRETS` names (one a setting, called as the variable in lower case), a TOML file (`--config
-FILE` or `KINDRED_CONFIG`), the defaults below. docs/configuration.md is generated from the descriptions.
+FILE` or `KINDRED_CONFIG`), the defaults below. An empty value stands for none. docs/configuration.md is generated from
+the descriptions.
+
+No error of a setting holds a value: it may be a secret, or the neighbour of one.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, Literal, Self, Union, get_args, get_origin
+from typing import Any, Final, Literal, Self, TypeVar, Union, get_args, get_origin
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AwareDatetime, Field, SecretStr, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
@@ -22,13 +28,29 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from schemas.access import KafkaAccess
+from schemas.access import KafkaAccess, tls_context
+from schemas.errors import SchemaError
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+READABLE_SCHEMES: Final = ("file",)
+"""URL schemes of releases that this version can read from."""
+
+
+class SettingsError(SchemaError):
+    """Settings that a program cannot run with; the text names each variable or file and what it must be."""
 
 
 class ConnectionSettings(BaseSettings):
     """Settings that worker, trainer and commands share."""
 
-    model_config = SettingsConfigDict(env_prefix="KINDRED_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="KINDRED_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
 
     kafka_bootstrap: str = Field("localhost:9092", description="Kafka brokers, host:port, separated by commas.")
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -54,7 +76,14 @@ class ConnectionSettings(BaseSettings):
     namespace: str = Field(
         "", pattern=r"^[A-Za-z0-9_-]{0,64}$", description="Prefix of all topics and Redis keys; empty for none."
     )
-    releases: Path = Field(Path(".kindred/releases"), description="Directory of model releases.")
+    release_schemes: str = Field(
+        "file",
+        pattern=r"^[a-z][a-z0-9+.-]*(,[a-z][a-z0-9+.-]*)*$",
+        description="URL schemes that releases may come from, separated by commas; this version reads `file` only.",
+    )
+    releases: Path = Field(
+        Path(".kindred/releases"), description="Directory of model releases, as a path or a file:// URL."
+    )
     cache: Path = Field(
         Path.home() / ".cache" / "kindred", description="Directory for converted encoders and measured backend choices."
     )
@@ -70,6 +99,35 @@ class ConnectionSettings(BaseSettings):
         "auto", description="Encoder backend; auto takes the faster one that keeps cosine >= .999 to fp32."
     )
 
+    @field_validator("releases", mode="before")
+    @classmethod
+    def _place_of_releases(cls, value: object, info: ValidationInfo) -> object:
+        """A path as it is, a file:// URL as its path. Any other scheme would become a directory called `s3:`."""
+        found = _SCHEME.match(value) if isinstance(value, str) else None
+        if found is None or not isinstance(value, str):
+            return value
+        scheme, allowed = found[1].lower(), str(info.data.get("release_schemes", ""))
+        if scheme not in allowed.split(","):
+            raise ValueError(f"the scheme {scheme} is not among KINDRED_RELEASE_SCHEMES ({allowed})")
+        if scheme not in READABLE_SCHEMES:
+            raise ValueError(
+                f"this version reads releases from directories, not by {scheme}; mount the place and give its path"
+            )
+        url = urlsplit(value)
+        if url.netloc not in ("", "localhost") or url.query or url.fragment:
+            raise ValueError("a file:// URL has an absolute path and nothing else: file:///srv/releases")
+        return unquote(url.path)
+
+    @field_validator("kafka_ca", "kafka_certificate", "kafka_key")
+    @classmethod
+    def _file_is_there(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                value.open("rb").close()
+            except OSError as error:
+                raise ValueError(f"the file {value} cannot be read ({error.strerror})") from error
+        return value
+
     @model_validator(mode="after")
     def _login_is_whole(self) -> Self:
         sasl = self.kafka_security.startswith("SASL")
@@ -81,6 +139,8 @@ class ConnectionSettings(BaseSettings):
             raise ValueError("a certificate for Kafka is given, but KINDRED_KAFKA_SECURITY is neither SSL nor SASL_SSL")
         if (self.kafka_certificate is None) != (self.kafka_key is None):
             raise ValueError("KINDRED_KAFKA_CERTIFICATE and KINDRED_KAFKA_KEY come together")
+        if self.kafka_security.endswith("SSL"):
+            tls_context(self.kafka_ca, self.kafka_certificate, self.kafka_key)  # says now what is wrong with a file
         return self
 
     def kafka(self) -> KafkaAccess:
@@ -89,9 +149,8 @@ class ConnectionSettings(BaseSettings):
         if self.kafka_security != "PLAINTEXT":
             security["security_protocol"] = self.kafka_security
         if self.kafka_security.endswith("SSL"):
-            files = {"cafile": self.kafka_ca, "certfile": self.kafka_certificate, "keyfile": self.kafka_key}
-            security |= {f"ssl_{name}": str(path) for name, path in files.items() if path is not None}
-        if self.kafka_password is not None:
+            security["ssl_context"] = tls_context(self.kafka_ca, self.kafka_certificate, self.kafka_key)
+        if self.kafka_security.startswith("SASL") and self.kafka_password is not None:
             security |= {
                 "sasl_mechanism": self.kafka_sasl,
                 "sasl_plain_username": self.kafka_user,
@@ -108,14 +167,45 @@ class ConnectionSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - made below, where a directory is named
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        toml = os.environ.get("KINDRED_CONFIG")
-        files: tuple[PydanticBaseSettingsSource, ...] = ()
-        if toml:
-            files = (TomlConfigSettingsSource(settings_cls, Path(toml)),)
-        secrets = os.environ.get("KINDRED_SECRETS")
-        if secrets:
-            files = (SecretsSettingsSource(settings_cls, Path(secrets)), *files)
+        files: list[PydanticBaseSettingsSource] = []
+        # What is named and cannot be read is an error: without it a service would run on defaults, and say nothing.
+        if secrets := os.environ.get("KINDRED_SECRETS"):
+            if not os.access(secrets, os.R_OK | os.X_OK) or not Path(secrets).is_dir():
+                raise SettingsError(f"KINDRED_SECRETS: {secrets} is not a directory that can be read")
+            files.append(SecretsSettingsSource(settings_cls, Path(secrets)))
+        if toml := os.environ.get("KINDRED_CONFIG"):
+            files.append(_toml(settings_cls, Path(toml)))
         return (init_settings, env_settings, dotenv_settings, *files)
+
+
+Settings = TypeVar("Settings", bound=ConnectionSettings)
+
+
+def read_settings(kind: type[Settings], **given: Any) -> Settings:
+    """The settings of this kind, `given` over all others. Raises SettingsError: each wrong one by its variable."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        wrong = (
+            (f"KINDRED_{'_'.join(map(str, found['loc'])).upper()}: " if found["loc"] else "")
+            + found["msg"].removeprefix("Value error, ")
+            for found in error.errors(include_input=False, include_url=False, include_context=False)
+        )
+        raise SettingsError("; ".join(wrong)) from None
+    except UnicodeDecodeError:
+        raise SettingsError("a file of KINDRED_SECRETS, or .env, is not UTF-8") from None
+
+
+def _toml(settings: type[BaseSettings], file: Path) -> TomlConfigSettingsSource:
+    if not file.is_file():
+        raise SettingsError(f"KINDRED_CONFIG: {file} is not a file")
+    try:
+        return TomlConfigSettingsSource(settings, file)
+    except OSError as error:
+        raise SettingsError(f"KINDRED_CONFIG: {file} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        raise SettingsError(f"KINDRED_CONFIG: {file} is not TOML: {where}") from None
 
 
 def described(settings: type[BaseSettings]) -> list[tuple[str, str, str, str]]:

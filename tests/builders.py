@@ -44,6 +44,7 @@ from worker.update import DAY_MS
 TEXTS: Final = "user-text"
 OUT: Final = "recommendations"
 DEAD: Final = "user-text.dlq"
+INTERESTS: Final = "user-interests"
 GROUP: Final = "kindred"
 K: Final = 3
 PATIENCE: Final = 20.0
@@ -73,7 +74,7 @@ class World:
     commits: list[tuple[int, Committed]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.broker = MemoryBroker({TEXTS: self.partitions, OUT: 1, DEAD: 1})
+        self.broker = MemoryBroker({TEXTS: self.partitions, OUT: 1, DEAD: 1, INTERESTS: 1})
         self.data = MemoryData(shards=self.shards)
 
     # Writing.
@@ -239,7 +240,7 @@ class Worker:
     def _options(self) -> Options:
         setup = self.setup
         return Options(
-            outbox=Outbox(OUT, DEAD, setup.name, 1_000_000, setup.answer_after_ms),
+            outbox=Outbox(OUT, DEAD, INTERESTS, setup.name, 1_000_000, setup.answer_after_ms),
             limits=Limits(setup.dead_in_a_row, 1000, 0.5, setup.drain, 4 * setup.batch_max_events),
             start=setup.start,
             newcomer_events=K,

@@ -15,12 +15,11 @@ import sys
 from types import FrameType
 from typing import Final
 
-from pydantic import ValidationError
-
 from model.errors import ModelError
+from schemas.settings import SettingsError, read_settings
 from worker.app import build
-from worker.broker.base import BrokerUnavailable
-from worker.errors import FORCED_EXIT, BadSettings, Unready, WorkerError, WrongStore
+from worker.broker.base import BrokerRefused, BrokerUnavailable, SlotTaken
+from worker.errors import FORCED_EXIT, BadSettings, Displaced, Refused, Unready, WorkerError, WrongStore
 from worker.health import Health, serve
 from worker.metrics import Metrics
 from worker.service import Service
@@ -49,6 +48,12 @@ def main() -> int:
     except StoreRefused as error:
         log.error("%s", error)
         return WrongStore.exit_code
+    except BrokerRefused as error:
+        log.error("%s", error)
+        return Refused.exit_code
+    except SlotTaken as error:
+        log.error("%s", error)
+        return Displaced.exit_code
     except Exception:
         log.exception("the worker stops on an error that it does not know; please report it")
         return WorkerError.exit_code
@@ -56,13 +61,9 @@ def main() -> int:
 
 def _settings() -> WorkerSettings:
     try:
-        return WorkerSettings()
-    except ValidationError as error:
-        found = "; ".join(
-            f"KINDRED_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}"
-            for e in error.errors(include_url=False, include_context=False, include_input=False)
-        )
-        raise BadSettings(f"{found} (see docs/configuration.md)") from None
+        return read_settings(WorkerSettings)
+    except SettingsError as error:
+        raise BadSettings(f"{error} (see docs/configuration.md)") from None
 
 
 def _run(settings: WorkerSettings) -> int:

@@ -18,7 +18,7 @@ from model.errors import ReleaseRefused
 from model.nearest import Nearest, NumpyNearest
 from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
-from schemas.topics import DEAD_LETTERS, ITEMS, RECOMMENDATIONS, USER_TEXT, topic_name
+from schemas.topics import DEAD_LETTERS, ITEMS, RECOMMENDATIONS, USER_INTERESTS, USER_TEXT, topic_name
 from worker.answer import answer
 from worker.broker.base import Reader
 from worker.broker.kafka import KafkaReader
@@ -176,6 +176,7 @@ def _options(settings: WorkerSettings) -> Options:
         outbox=Outbox(
             recommendations=topic_name(RECOMMENDATIONS, settings.namespace),
             dead_letters=topic_name(DEAD_LETTERS, settings.namespace),
+            interests=topic_name(USER_INTERESTS, settings.namespace),
             worker=settings.name,
             max_bytes=settings.max_record_bytes,
             answer_after_ms=0 if after is None else int(after.timestamp() * 1000),

@@ -7,7 +7,9 @@
         ├── WrongLog            66  the topic was made anew, or its log ends before what Redis has seen
         ├── SharedGroup         67  two stacks (two Redis) use one consumer group
         ├── WrongStore          68  another number of shards, a maxmemory policy that evicts, a newer state format
-        └── WrongTopic          69  `user-text` is missing or compacted
+        ├── WrongTopic          69  a topic is missing, `user-text` is compacted, or records are refused for their size
+        ├── Refused             71  Kafka refuses the login, or a right is missing
+        └── Displaced           72  another worker has taken this one's slot in the group
 
 Exit code 0 is a clean end (SIGTERM and drained), 70 a second signal that cut the drain short.
 """
@@ -49,3 +51,11 @@ class WrongStore(OperatorNeeded):
 
 class WrongTopic(OperatorNeeded):
     exit_code = 69
+
+
+class Refused(OperatorNeeded):
+    exit_code = 71
+
+
+class Displaced(OperatorNeeded):
+    exit_code = 72

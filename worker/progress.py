@@ -10,7 +10,7 @@ from worker.broker.base import BrokerUnavailable, Reader
 from worker.errors import WrongLog
 from worker.health import Health
 from worker.metrics import Metrics
-from worker.partition import Partition, PartitionState
+from worker.partition import Lease, Partition, PartitionState
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +43,28 @@ class Progress:
             lease = partition.lease
             if lease is None:
                 continue
-            self._metrics.consumer_lag.labels(number).set(max(0, ends[number] - lease.committed))
+            reached = self._reached(partition, lease)
+            self._metrics.consumer_lag.labels(number).set(max(0, ends[number] - max(lease.committed, reached)))
             if partition.state is PartitionState.HEALING:
-                left = max(0, lease.publish_from - lease.done)
+                left = max(0, lease.publish_from - reached)
                 self._metrics.healing_remaining.labels(number).set(left)
                 remaining, done = remaining + left, done + lease.done - partition.started
                 if not left:
                     partition.move(PartitionState.RUNNING)
                     log.info("partition %d: healed", number)
         self._estimate(remaining, done)
+
+    def _reached(self, partition: Partition, lease: Lease) -> int:
+        """Offsets below it are done with. Where the next ones hold no record (a producer's transaction ended there, or
+        a record was aborted) reading passes over them, and nothing comes that could be done or committed."""
+        done = max(lease.done, partition.started)
+        if partition.next_offset > done:
+            return done  # something is under way
+        try:
+            return max(done, self._reader.position(partition.number) or 0)
+        except BrokerUnavailable as error:
+            log.debug("the position of partition %d is not known: %s", partition.number, error)
+            return done
 
     def _check_ends(self, ends: Mapping[int, int]) -> None:
         """Raises WrongLog where the log has been cut below what was committed: new events stand where old ones did."""

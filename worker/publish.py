@@ -24,12 +24,13 @@ Asked = tuple[Entry, Question]
 class Outbox:
     """Where things go, and which of them are due.
 
-    recommendations, dead_letters: topics. answer_after_ms: events whose record is older are learned from, not answered.
-    max_bytes: of a record that the broker takes.
+    recommendations, dead_letters, interests: topics. answer_after_ms: events whose record is older are only learned
+    from. max_bytes: of a record that the broker takes.
     """
 
     recommendations: str
     dead_letters: str
+    interests: str
     worker: str
     max_bytes: int
     answer_after_ms: int = 0
@@ -65,7 +66,8 @@ class Outbox:
     def records(
         self, batch: Batch, asked: Sequence[Asked], answers: Sequence[dict[str, object]]
     ) -> dict[int, list[OutRecord]]:
-        """The answers, then the dead letters, by the partition of the record that asks for them."""
+        """The answers, then the dead letters and the ends of erased users' published interests, by the partition of the
+        record that asks for them."""
         out: dict[int, list[OutRecord]] = defaultdict(list)
         schema = schema_header("recommendations")
         for (entry, question), answer in zip(asked, answers, strict=True):
@@ -73,7 +75,11 @@ class Outbox:
             record = OutRecord(self.recommendations, question.user_id.encode(), encode(answer), headers)
             out[question.partition].append(record)
         for entry in batch.entries:
-            if entry.dead is not None and due(batch, entry.record):
+            if not due(batch, entry.record):
+                continue
+            if entry.log is not None and entry.log.erases:
+                out[entry.record.partition].append(OutRecord(self.interests, entry.record.key, None))
+            if entry.dead is not None:
                 letter = dead_letter(entry.record, entry.dead.reason, entry.dead.detail, self.worker, self.max_bytes)
                 record = OutRecord(self.dead_letters, letter.key, letter.value, letter.headers)
                 out[entry.record.partition].append(record)

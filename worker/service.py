@@ -183,6 +183,14 @@ class Service:
         reader = self.reader
         if not self._persist("kafka", reader.partitions):
             raise WrongTopic(f"there is no topic {reader.topic}: make the topics with `kindred topics create`")
+        outbox = self._options.outbox
+        wanted = [outbox.recommendations, outbox.dead_letters, outbox.interests]
+        missing = self._persist("kafka", lambda: reader.missing(wanted))
+        if missing:
+            raise WrongTopic(
+                f"there is no topic {', '.join(missing)}, or this worker may not see it: make the topics with `kindred "
+                "topics create`; docs/security.md lists the rights a worker needs"
+            )
         if self._persist("kafka", reader.compacted):
             raise WrongTopic(
                 f"{reader.topic} is compacted, so Kafka would throw users' earlier events away and healing could not "

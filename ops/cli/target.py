@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import ValidationError
-
 from ops.errors import BadInput, NoStack
 from ops.stack import endpoints
 from schemas.access import KafkaAccess
-from schemas.settings import ConnectionSettings
+from schemas.settings import ConnectionSettings, SettingsError, read_settings
 from schemas.topics import Topic, topic_name
 
 DEFAULT_DATA_DIR: Final = Path(".kindred")
@@ -43,13 +41,9 @@ class Target:
 def settings(kind: type[Settings]) -> Settings:
     """The settings of this kind. Raises BadInput naming the variable; the value may be a secret and is not printed."""
     try:
-        return kind()
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"KINDRED_{'.'.join(str(part) for part in found['loc']).upper()}: {found['msg']}"
-            for found in error.errors(include_input=False, include_url=False, include_context=False)
-        )
-        raise BadInput(f"A setting is wrong. {wrong}.", "See docs/configuration.md for what each may be.") from None
+        return read_settings(kind)
+    except SettingsError as error:
+        raise BadInput(f"A setting is wrong. {error}.", "See docs/configuration.md for what each may be.") from None
 
 
 def find(data_dir: Path | None) -> Target:

@@ -55,6 +55,10 @@ class BrokerUnavailable(Exception):
     """The broker did not answer, or refused for now: the same call may be repeated."""
 
 
+class BrokerRefused(Exception):
+    """The login or a right is missing: the same call will be refused again until an operator has acted."""
+
+
 class SlotTaken(Exception):
     """Another worker has joined the group as the same static member: this one is out for good."""
 
@@ -105,6 +109,10 @@ class Reader(Protocol):
 
     def partitions(self) -> Sequence[int]:
         """All partitions of the topic; empty when it does not exist."""
+        ...
+
+    def missing(self, topics: Iterable[str]) -> list[str]:
+        """Those of the topics that do not exist, or that this worker may not see."""
         ...
 
     def compacted(self) -> bool:

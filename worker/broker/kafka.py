@@ -48,7 +48,7 @@ from worker.broker.base import (
     RebalanceListener,
     Record,
 )
-from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, polled
+from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, polled, translated
 
 HEARTBEAT_MS: Final = 1_000
 """A third of a session timeout or less; also bounds how long a finished hand-over waits for the IO thread to wake."""
@@ -187,6 +187,9 @@ class KafkaReader:
     def joined(self) -> bool:
         return bool(self.consumer.group_metadata().state == MemberState.STABLE)
 
+    def missing(self, topics: Iterable[str]) -> list[str]:
+        return sorted(set(topics) - set(asked(self._admin.list_topics, "list topics")))
+
     def compacted(self) -> bool:
         found = asked(lambda: self._admin.describe_configs([ConfigResource("topic", self.topic)]), "describe configs")
         policy = found.get("topic", {}).get(self.topic, {}).get("cleanup.policy", {})
@@ -257,7 +260,7 @@ class KafkaReader:
             rebalancing = isinstance(error.args[0] if error.args else None, RebalanceInProgressError)
             raise CommitRefused(str(error), retry=rebalancing) from error
         except KafkaError as error:
-            raise BrokerUnavailable(f"commit: {type(error).__name__}: {error}") from error
+            raise translated(error, "commit") from error
 
     def topic_id(self) -> str:
         (found,) = asked(lambda: self._admin.describe_topics([self.topic]), "describe topic")

@@ -5,33 +5,68 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from kafka.errors import FencedInstanceIdError, KafkaError
+from kafka.errors import (
+    AuthorizationError,
+    FencedInstanceIdError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    SaslAuthenticationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
 
-from worker.broker.base import BrokerUnavailable, SlotTaken
+from worker.broker.base import BrokerRefused, BrokerUnavailable, SlotTaken
 
 T = TypeVar("T")
 
 CALL_TIMEOUT_MS: Final = 10_000
 """Of one request about offsets; the caller repeats it for as long as the broker is away."""
 
+_RIGHTS: Final = {
+    TopicAuthorizationFailedError: "the rights on a topic",
+    GroupAuthorizationFailedError: "READ on the consumer group",
+    TransactionalIdAuthorizationFailedError: "WRITE and DESCRIBE on the transactional id",
+}
+
+
+def translated(error: KafkaError, what: str) -> Exception:
+    """What a call's failure means to whoever made it; what: the call, in a word or two."""
+    said = f"{what}: {type(error).__name__}: {error}"
+    if isinstance(error, SaslAuthenticationFailedError | UnsupportedSaslMechanismError):
+        return BrokerRefused(
+            f"Kafka refuses the login ({said}): check KINDRED_KAFKA_USER, KINDRED_KAFKA_PASSWORD, KINDRED_KAFKA_SASL"
+        )
+    if isinstance(error, AuthorizationError):
+        right = _RIGHTS.get(type(error), "a right on the cluster")
+        return BrokerRefused(
+            f"Kafka refuses this user {right} ({said}): docs/security.md lists the ACLs a worker needs"
+        )
+    if isinstance(error, FencedInstanceIdError):
+        return SlotTaken(
+            f"another worker has joined the group in this one's slot ({said}): no two workers of a group may have the "
+            "same KINDRED_NAME"
+        )
+    return BrokerUnavailable(said)
+
 
 def asked(call: Callable[[], T], what: str) -> T:
+    """Raises BrokerUnavailable, BrokerRefused, SlotTaken."""
     try:
         return call()
     except KafkaError as error:
-        raise BrokerUnavailable(f"{what}: {type(error).__name__}: {error}") from error
+        raise translated(error, what) from error
 
 
 def polled(consumer: Any, timeout_s: float, max_records: int) -> Any:
+    """Raises BrokerUnavailable, BrokerRefused, SlotTaken."""
     if not consumer._fetcher._next_partition_records:
         # With 3.0.12 a partition that was paused with records at hand is read again only once nothing is in line, and a
         # partition that has been read to its end stays in line: alone paused and resumed, it would never be read again.
         consumer._fetcher._next_partition_records = None
     try:
         return consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-    except FencedInstanceIdError as error:
-        raise SlotTaken(str(error)) from error
     except KafkaError as error:
         # What could not be parsed is kept and, with 3.0.12, the next poll() would turn round it for ever.
         consumer._fetcher._next_partition_records = None
-        raise BrokerUnavailable(f"poll: {type(error).__name__}: {error}") from error
+        raise translated(error, "poll") from error

@@ -13,8 +13,8 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from schemas.access import KafkaAccess
-from worker.broker.base import BrokerUnavailable, OutRecord, RecordTooLarge
-from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked
+from worker.broker.base import OutRecord, RecordTooLarge
+from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, translated
 
 
 def sendable(record: OutRecord) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class KafkaSent:
                 raise RecordTooLarge(str(error)) from error
             except KafkaError as error:
                 self._on_failure()
-                raise BrokerUnavailable(f"publish: {type(error).__name__}: {error}") from error
+                raise translated(error, "publish") from error
 
 
 class KafkaPublisher:
@@ -89,7 +89,7 @@ class KafkaPublisher:
                 raise RecordTooLarge(str(error)) from error
             except KafkaError as error:
                 self._fail(producer)
-                raise BrokerUnavailable(f"publish: {type(error).__name__}: {error}") from error
+                raise translated(error, "publish") from error
         return KafkaSent(sent, partial(self._fail, producer))
 
     def _trusted(self) -> Any:

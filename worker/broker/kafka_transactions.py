@@ -13,11 +13,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, MessageSizeTooLargeError
+from kafka.errors import CommitFailedError, KafkaError, MessageSizeTooLargeError
 
 from schemas.access import KafkaAccess
-from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, OutRecord, RecordTooLarge, Undecided
-from worker.broker.kafka_client import asked
+from worker.broker.base import CommitRefused, Committed, OutRecord, RecordTooLarge, Undecided
+from worker.broker.kafka_client import asked, translated
 from worker.broker.kafka_publisher import close_producer, producer_options, sendable
 
 RETRY_MS: Final = 5
@@ -73,7 +73,7 @@ class KafkaTransactions:
             raise RecordTooLarge(str(error)) from error
         except KafkaError as error:
             self.close()
-            raise BrokerUnavailable(f"publish: {type(error).__name__}: {error}") from error
+            raise translated(error, "publish") from error
 
     def commit(self, offsets: Mapping[int, Committed], membership: object) -> None:
         """Raises CommitRefused and BrokerUnavailable (it is aborted then), Undecided."""
@@ -83,12 +83,12 @@ class KafkaTransactions:
         }
         try:
             self._producer.send_offsets_to_transaction(marks, membership)
-        except (CommitFailedError, FencedInstanceIdError) as error:
+        except CommitFailedError as error:
             self.abort()
-            raise CommitRefused(str(error), retry=isinstance(error, CommitFailedError)) from error
+            raise CommitRefused(str(error), retry=True) from error
         except KafkaError as error:
             self.close()
-            raise BrokerUnavailable(f"offsets: {type(error).__name__}: {error}") from error
+            raise translated(error, "offsets") from error
         try:
             self._producer.commit_transaction()
         except KafkaError as error:

@@ -152,6 +152,10 @@ class MemoryReader:
         found = self._broker.topics.get(self.topic)
         return range(len(found.partitions)) if found else ()
 
+    def missing(self, topics: Iterable[str]) -> list[str]:
+        self._broker.check()
+        return sorted(set(topics) - self._broker.topics.keys())
+
     def compacted(self) -> bool:
         return self._broker.topics[self.topic].compacted
 

@@ -51,6 +51,26 @@ def test_a_partition_heals_until_all_below_the_committed_offset_is_done() -> Non
     assert scene.figure("kindred_healing_eta_seconds") == 0
 
 
+def test_offsets_that_hold_no_record_are_neither_lag_nor_left_to_heal() -> None:
+    lease = Lease(0, publish_from=10, committed=10, done=8)
+    scene = Scene(PartitionState.HEALING, lease)
+    scene.partition.next_offset = 8
+    scene.reader.seek(0, 10)
+    scene.progress.measure()
+    assert scene.partition.state is PartitionState.RUNNING
+    lease.committed = 8
+    scene.progress.measure()
+    assert scene.figure("kindred_consumer_lag", partition="0") == 0
+
+
+def test_what_was_polled_and_is_under_way_is_still_left_to_heal() -> None:
+    scene = Scene(PartitionState.HEALING, Lease(0, publish_from=10, committed=10, done=8))
+    scene.partition.next_offset = 10
+    scene.reader.seek(0, 10)
+    scene.progress.measure()
+    assert scene.partition.state is PartitionState.HEALING
+
+
 def test_a_broker_that_is_away_is_named_until_it_answers_again() -> None:
     scene = Scene(PartitionState.RUNNING, Lease(0, 0, 0))
     scene.broker.fail_with = "no route"

@@ -33,7 +33,7 @@ def batch(*entries: Entry, publish_from: int = 0) -> Batch:
 
 
 def outbox(*, answer_after_ms: int = 0, max_bytes: int = 100_000) -> Outbox:
-    return Outbox("recommendations", "user-text.dlq", "worker-0", max_bytes, answer_after_ms)
+    return Outbox("recommendations", "user-text.dlq", "user-interests", "worker-0", max_bytes, answer_after_ms)
 
 
 def seen(nth: int) -> Outcome:
@@ -87,6 +87,13 @@ def test_a_dead_letter_larger_than_the_broker_takes_goes_without_its_value() -> 
     ((letter,),) = outbox(max_bytes=10_000).records(batch(bad), [], []).values()
     assert letter.value is None
     assert "value" in read_dead_letter(letter.headers, letter.key, letter.value).left_out
+
+
+def test_a_tombstone_ends_the_published_interests_of_its_user() -> None:
+    gone = decode(Record("user-text", 0, 1, NOW, b"anna", None), key_of)
+    ((end,),) = outbox().records(batch(gone), [], []).values()
+    assert (end.topic, end.key, end.value) == ("user-interests", gone.record.key, None)
+    assert outbox().records(batch(gone, publish_from=2), [], []) == {}
 
 
 def test_labels_are_told_until_the_index_knows_their_names() -> None:
