@@ -16,10 +16,12 @@ from rich.text import Text
 from ops import broker
 from ops.cli import state
 from ops.cli.render import plain_table
-from ops.cli.target import Target
+from ops.cli.target import Target, settings
 from ops.errors import OpsError
 from schemas.settings import ConnectionSettings
 from schemas.topics import TOPICS, USER_TEXT
+from worker.broker.abilities import Abilities, abilities
+from worker.settings import WorkerSettings
 
 OK: Final = "ok"
 WARN: Final = "warn"
@@ -93,6 +95,9 @@ def extras(_target: Target) -> Iterator[Check]:
 def kafka(target: Target) -> Iterator[Check]:
     with broker.admin(target.kafka) as admin:
         yield Check("kafka", OK, f"answers at {target.kafka.bootstrap}")
+        told = admin.describe_cluster()
+        found = abilities(told["cluster_id"], {int(key) for key in admin.api_versions()})
+        yield guarantees(found, len(told["brokers"]), settings(WorkerSettings).delivery)
         names = set(admin.list_topics())
         missing = [name for topic in TOPICS if (name := target.topic(topic)) not in names]
         if missing:
@@ -100,6 +105,30 @@ def kafka(target: Target) -> Iterator[Check]:
         else:
             yield Check("topics", OK, f"all {len(TOPICS)} exist")
         yield compaction(admin, target.topic(USER_TEXT), names)
+
+
+def guarantees(can: Abilities, brokers: int, delivery: str) -> Check:
+    """Which of Kindred's guarantees this broker can keep. delivery: what the workers are told to keep."""
+    lacks = [
+        text
+        for able, text in (
+            (can.keeps_log, "forgets everything when it ends"),
+            (can.transactions, "does not isolate transactions: no delivery=exactly_once"),
+            (can.keeps_notes, "keeps no notes with commits: two stacks in one group go unnoticed"),
+            (can.static_members, "knows no static members: a killed worker's partitions move after its session"),
+        )
+        if not able
+    ]
+    if not lacks:
+        number = f"{brokers} broker" + ("" if brokers == 1 else "s")
+        kept = "delivery=exactly_once, healing after its own restart, static members"
+        return Check("guarantees", OK, f"{can.name}, {number}: all can be kept ({kept})")
+    wrong = delivery == "exactly_once" and not can.transactions
+    return Check(
+        "guarantees", FAIL if wrong else WARN, f"{can.name} " + "; ".join(lacks),
+        ("KINDRED_DELIVERY=exactly_once cannot be kept. " if wrong else "Good for trying out. ")
+        + "Use Apache Kafka: `kindred up --kafka apache`, or KINDRED_KAFKA_BOOTSTRAP.",
+    )  # fmt: skip
 
 
 def compaction(admin: Any, topic: str, names: set[str]) -> Check:
@@ -171,8 +200,6 @@ def clock(skew_seconds: float) -> Check:
 
 def encoder(_target: Target) -> Iterator[Check]:
     """Loads it for real: a damaged download or a missing wheel shows here and not in a worker's log."""
-    from ops.cli.target import settings
-
     chosen = settings(ConnectionSettings)
     from model.encoder.load import load_encoder
     from model.errors import ModelError

@@ -6,6 +6,7 @@ import pytest
 
 from ops.cli import checks
 from ops.cli.checks import FAIL, OK, WARN
+from worker.broker.abilities import EMBEDDED, WRITE_TXN_MARKERS, abilities
 
 
 class Broker:
@@ -50,3 +51,22 @@ def test_the_direction_of_the_skew_is_told() -> None:
 def test_an_old_python_must_be_mended() -> None:
     assert checks.python((3, 10)).status == FAIL
     assert checks.python((3, 13)).status == OK
+
+
+def test_the_embedded_brokers_limits_are_told_with_the_way_out() -> None:
+    check = checks.guarantees(abilities(EMBEDDED, {26}), 1, "at_least_once")
+    assert check.status == WARN
+    assert "forgets everything" in check.text
+    assert "kindred up --kafka apache" in check.remedy
+
+
+def test_exactly_once_on_a_broker_without_transactions_must_be_mended() -> None:
+    check = checks.guarantees(abilities(EMBEDDED, {26}), 1, "exactly_once")
+    assert check.status == FAIL
+    assert "KINDRED_DELIVERY=exactly_once cannot be kept" in check.remedy
+
+
+def test_a_broker_that_can_keep_all_guarantees_is_said_to() -> None:
+    check = checks.guarantees(abilities("a cluster", {WRITE_TXN_MARKERS}), 3, "exactly_once")
+    assert (check.status, check.remedy) == (OK, "")
+    assert "3 brokers" in check.text
