@@ -6,6 +6,7 @@ ModelError
 │   ├── EncoderUnusable     the files are there and are not what they must be
 │   └── ExtraMissing        a package of an optional extra is not installed
 ├── ModelImportError        an encoder could not be fetched or converted
+├── ReleaseUnwritten        a release could not be written; nothing of it is left
 └── ReleaseRefused          a release directory that must not be served; reason, remedy
 """
 
@@ -53,6 +54,10 @@ class ExtraMissing(EncoderError):
 
 class ModelImportError(ModelError):
     """An encoder could not be fetched or converted."""
+
+
+class ReleaseUnwritten(ModelError):
+    """The directory of releases takes no more: a full disk, a missing right. Nothing of the release is left there."""
 
 
 class ReleaseRefused(ModelError):

@@ -13,7 +13,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from model.clean import CLEANING_VERSION, clean
 from model.encoder.base import Encoder, Vectors
 from model.encoder.files import EncoderFiles, read_files
 from model.encoder.load import encoder_files, load_encoder
-from model.errors import EncoderError, Refusal, ReleaseRefused
+from model.errors import EncoderError, Refusal, ReleaseRefused, ReleaseUnwritten
 from model.head import Head, identity
 from model.manifest import AGAIN, ENCODER, check_files, read_manifest
 from schemas.codec import encode_manifest
@@ -75,7 +76,7 @@ def write_builtin(
     """The directory of the built-in release: encoder as shipped, identity head, default transfer weights.
 
     Written when it is not there yet; any number of processes may start at once. An encoder that already runs may be
-    given in place of its name. Raises EncoderError.
+    given in place of its name. Raises EncoderError, and ReleaseUnwritten when the disk is full.
     """
     name = encoder if isinstance(encoder, str) else encoder.name
     files = encoder_files(name, cache=cache)
@@ -85,12 +86,26 @@ def write_builtin(
     path = releases / f"builtin-{slug}-{space[:8]}-{hashlib.sha256(weights).hexdigest()[:6]}"
     if (path / MANIFEST_FILE).is_file():
         return path
-    releases.mkdir(parents=True, exist_ok=True)
+    with _onto_disk(path):
+        releases.mkdir(parents=True, exist_ok=True)
     with FileLock(releases / ".writing.lock"):
         if not (path / MANIFEST_FILE).is_file():
-            running = _running(encoder, cache, device, backend)
-            _write(path, _builtin(path.name, running, files, transfer, now))
+            manifest = _builtin(path.name, _running(encoder, cache, device, backend), files, transfer, now)
+            with _onto_disk(path):
+                _write(path, manifest)
     return path
+
+
+@contextmanager
+def _onto_disk(release: Path) -> Iterator[None]:
+    """The disk's errors as ours. Raises ReleaseUnwritten."""
+    try:
+        yield
+    except OSError as error:
+        raise ReleaseUnwritten(
+            f"the release {release} could not be written ({error.strerror or error}); make room there, let this "
+            "program write there, or name another directory in KINDRED_RELEASES"
+        ) from error
 
 
 def load_release(

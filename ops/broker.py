@@ -18,9 +18,12 @@ import kafka
 import kafka.errors
 from kafka.admin import OffsetSpec, OffsetTimestamp
 
-from ops.errors import NoAnswer, Unreachable
+from ops.errors import NoAnswer, NotAllowed, OpsError, Unreachable
 from schemas.access import KafkaAccess
 from schemas.topics import TOPICS, Topic, topic_name
+from worker.broker.base import BrokerRefused, BrokerUnavailable
+from worker.broker.kafka_client import translated
+from worker.broker.kafka_rights import NOT_ALLOWED, check_tls
 
 CONNECT_MS: Final = 5_000
 REQUEST_MS: Final = 10_000
@@ -37,15 +40,25 @@ logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 @contextmanager
 def reachable(access: KafkaAccess) -> Iterator[None]:
-    """Turns what kafka-python raises inside into Unreachable; so at once where no broker listens."""
+    """Turns what kafka-python raises inside into Unreachable or NotAllowed; so at once where no broker listens."""
     if not any(_listens(address) for address in access.bootstrap.split(",")):
         raise Unreachable(f"Nothing answers at {access.bootstrap}, the address of Kafka.", REMEDY)
     try:
+        check_tls(access)
         yield
+    except (BrokerRefused, BrokerUnavailable) as error:
+        raise _as_ours(access, error) from error
     except kafka.errors.KafkaError as error:
-        raise Unreachable(
-            f"Kafka at {access.bootstrap} did not do what was asked: {type(error).__name__}.", REMEDY
-        ) from error
+        raise _as_ours(access, translated(error, "command")) from error
+
+
+def _as_ours(access: KafkaAccess, error: Exception) -> OpsError:
+    if isinstance(error, BrokerRefused):
+        return NotAllowed(f"{error}.")
+    return Unreachable(
+        f"Kafka at {access.bootstrap} did not do what was asked: {error}.",
+        f"{REMEDY} Does it speak {access.protocol} there (KINDRED_KAFKA_SECURITY)?",
+    )
 
 
 def _listens(address: str) -> bool:
@@ -108,8 +121,13 @@ def reader(access: KafkaAccess) -> Iterator[Any]:
 
 
 def partitions(client: Any, topic: str) -> list[kafka.TopicPartition]:
-    """All partitions of a topic by an admin client; empty where the topic does not exist."""
+    """All partitions of a topic by an admin client; empty where the topic does not exist.
+
+    Raises TopicAuthorizationFailedError for one that this user may not see.
+    """
     (described,) = client.describe_topics([topic])
+    if described["error_code"] == NOT_ALLOWED:
+        raise kafka.errors.TopicAuthorizationFailedError(topic)
     return sorted(kafka.TopicPartition(topic, part["partition_index"]) for part in described["partitions"])
 
 

@@ -8,6 +8,7 @@ OpsError
 │   └── StackFailed        a process did not come up, or ended for a reason that a restart cannot cure
 ├── NoStack                nothing says where Kafka and Redis are
 ├── Unreachable            Kafka or Redis did not answer
+├── NotAllowed             Kafka refuses TLS, the login or a right
 ├── ImportFailed           an encoder could not be fetched or converted
 ├── BadInput               a line, a field mapping or an argument that cannot be used
 ├── NotFound               the user, the release or the dead letter that was named does not exist
@@ -55,6 +56,10 @@ class NoStack(OpsError):
 
 
 class Unreachable(OpsError):
+    pass
+
+
+class NotAllowed(OpsError):
     pass
 
 

@@ -24,6 +24,7 @@ from worker.broker.base import Reader
 from worker.broker.kafka import KafkaReader
 from worker.broker.kafka_items import KafkaItemLog
 from worker.broker.kafka_publisher import KafkaPublisher
+from worker.broker.kafka_rights import Rights, check_rights
 from worker.broker.kafka_transactions import KafkaTransactions
 from worker.catalogue import Catalogue
 from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
@@ -48,6 +49,9 @@ _SIGNALLED: Final = 1.0
 def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service:
     """Settings → a worker that is ready to start. Raises what its parts raise when they cannot be reached or loaded."""
     persist = Persistent(metrics, health, longest_pause=settings.retry_max_seconds)
+    access, namespace = settings.kafka(), settings.namespace
+    # First of all, so that nobody waits for a model to hear that a password is wrong.
+    persist("kafka", lambda: check_rights(access, settings.name, _rights(namespace), settings.group))
     release = _release(settings, persist)
     encoder, manifest = release.encoder, release.manifest
     metrics.release.info({"release": manifest.name, "space": encoder.space, "backend": encoder.backend})
@@ -55,7 +59,6 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
     store = persist("redis", lambda: _store(settings, encoder.space))
     store.note(_served(settings), str(release.path))
     encode_lock = threading.Lock()
-    access, namespace = settings.kafka(), settings.namespace
     items = persist(
         "kafka",
         lambda: KafkaItemLog(access=access, topic=topic_name(ITEMS, namespace), client_id=f"{settings.name}-items"),
@@ -78,6 +81,18 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
         encode_lock=encode_lock,
     )
     return Service(parts, _options(settings), metrics, health, persist)
+
+
+def _rights(namespace: str) -> Rights:
+    """What this worker does to each topic; docs/security.md lists the same."""
+    needed = {
+        USER_TEXT: ("READ", "DESCRIBE_CONFIGS"),
+        ITEMS: ("READ",),
+        RECOMMENDATIONS: ("WRITE",),
+        DEAD_LETTERS: ("WRITE",),
+        USER_INTERESTS: ("WRITE",),
+    }
+    return {topic_name(topic, namespace): operations for topic, operations in needed.items()}
 
 
 def _release(settings: WorkerSettings, persist: Persistent) -> Release:

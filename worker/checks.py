@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
-from worker.broker.base import CommitRefused, Committed, Reader
+from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, Reader
 from worker.errors import SharedGroup, WrongLog
 from worker.heal import of_partition, pack_note, plan, read_note
 from worker.metrics import Metrics
-from worker.store.base import Identity, Store, Watermarks, Write
+from worker.store.base import Identity, Store, StoreUnavailable, Watermarks, Write
 
 log = logging.getLogger(__name__)
+
+WATCH_S: Final = 5.0
+"""Seconds between two looks at what the whole group commits."""
+SETTLE_S: Final = 15.0
+"""Seconds within which every worker of a stack has noticed that its Redis was emptied."""
 
 Start = Literal["earliest", "latest"] | datetime
 """Where a new group begins."""
@@ -54,6 +60,9 @@ class Checks:
         self._ask = identify
         self._start = start
         self._metrics = metrics
+        self._identified = self._watched = time.monotonic()
+        self._settled: dict[int, int] = {}
+        """Partition → the offset at which the data that Redis held before was last seen to be committed."""
 
     def begin(self, number: int, held: Callable[[], bool]) -> Beginning:
         """Where to begin reading a partition that was just given to this worker or set back.
@@ -110,12 +119,39 @@ class Checks:
         if instance is not None and instance not in self._known():
             self.identify()  # another worker may have found an emptied Redis before this one
             if instance not in self._known():
-                raise SharedGroup(
-                    f"partition {number} was committed for another Redis (data {instance}, here "
-                    f"{self._identity.instance}): two stacks share one consumer group. Give each its own "
-                    "KINDRED_GROUP, or point both at one KINDRED_REDIS_URL."
-                )
+                raise self._shared(number, instance)
         return began
+
+    def watch_group(self, now: float) -> None:
+        """See whether another stack commits in this group, now and then. Partitions of two stacks with a Redis each may
+        lie apart for long, so that neither would meet the other's commits; until then each lacks half of the events.
+
+        now: seconds, monotonic. Raises SharedGroup.
+        """
+        if now - self._watched < WATCH_S:
+            return
+        self._watched = now
+        try:
+            commits = self._reader.commits()
+            for number, found in commits.items():
+                self._own(number, found)
+        except (BrokerUnavailable, StoreUnavailable) as error:
+            log.debug("whose commits stand in the group cannot be told: %s", error)
+            return
+        for number, found in commits.items():
+            instance, _ = read_note(found.metadata)
+            # Workers that have not yet noticed that Redis was emptied commit for what it held before, for a moment.
+            if instance in (None, self._identity.instance) or now - self._identified < SETTLE_S:
+                continue
+            if found.offset > self._settled.setdefault(number, found.offset):
+                raise self._shared(number, instance)
+
+    def _shared(self, number: int, instance: str | None) -> SharedGroup:
+        return SharedGroup(
+            f"partition {number} was committed for another Redis (data {instance}, here {self._identity.instance}): "
+            "two stacks share one consumer group. Give each its own KINDRED_GROUP, or point both at one "
+            "KINDRED_REDIS_URL."
+        )
 
     def _known(self) -> frozenset[str]:
         return self._identity.previous | {self._identity.instance}
@@ -130,4 +166,6 @@ class Checks:
                 f"{self._identity.topic_id}): another stack writes to it. Give each stack its own Redis database "
                 "(KINDRED_REDIS_URL)."
             )
+        if identity.instance != self._identity.instance:
+            self._identified, self._settled = time.monotonic(), {}
         self._identity = Identity(identity.topic_id, identity.instance, identity.previous | previous)

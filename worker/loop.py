@@ -355,6 +355,7 @@ class Loop:
         self._pipeline.abandon(lambda number: number in self._partitions or self._in_flight.busy([number]))
         if self._partitions:
             self._progress.measure()
+            self._checks.watch_group(time.monotonic())
         self._progress.report()
 
     # The end.

@@ -147,6 +147,10 @@ class Reader(Protocol):
 
     def committed(self, partition: int) -> Committed | None: ...
 
+    def commits(self) -> dict[int, Committed]:
+        """What the group has committed, of every partition, this worker's or not."""
+        ...
+
     def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]: ...
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:

@@ -47,8 +47,9 @@ from worker.broker.base import (
     Committed,
     RebalanceListener,
     Record,
+    SlotTaken,
 )
-from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, polled, translated
+from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, polled, slot_taken, translated
 
 HEARTBEAT_MS: Final = 1_000
 """A third of a session timeout or less; also bounds how long a finished hand-over waits for the IO thread to wake."""
@@ -105,6 +106,7 @@ class KafkaReader:
         """slot: join as a static member of this name."""
         header_names.tolerate()
         self.topic = topic
+        self._group = group
         self._admin = asked(lambda: KafkaAdminClient(**access.arguments(), client_id=client_id), "admin")
         self.consumer = asked(
             lambda: KafkaConsumer(
@@ -134,6 +136,7 @@ class KafkaReader:
         self._scout: Any = None
         self._drain_seconds = drain_seconds
         self._listener = listener
+        self._slot = slot
 
     def join(self) -> None:
         """Subscribe; partitions come with a later poll."""
@@ -141,6 +144,8 @@ class KafkaReader:
 
     def poll(self, timeout_s: float, max_records: int) -> Mapping[int, Sequence[Record]]:
         records = polled(self.consumer, timeout_s, max_records)
+        if self._slot is not None and self._displaced():
+            raise SlotTaken(slot_taken("heartbeat"))
         return {
             tp.partition: [
                 Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in taken
@@ -169,6 +174,14 @@ class KafkaReader:
             return None
         found: int | None = asked(lambda: self.consumer.position(place, timeout_ms=CALL_TIMEOUT_MS), "position")
         return found
+
+    def _displaced(self) -> bool:
+        """Whether a heartbeat heard that another member has this one's slot: 3.0.12 stops its heartbeats then, tells
+        nobody, and goes on reading."""
+        coordinator = self.consumer._coordinator
+        with coordinator._lock:
+            settled = coordinator.state == MemberState.STABLE and not coordinator.rejoining
+            return bool(settled and not coordinator.rejoin_needed and not coordinator._heartbeat_enabled)
 
     def seek(self, partition: int, offset: int) -> None:
         with suppress(ValueError):  # the group has taken it away just now
@@ -207,6 +220,14 @@ class KafkaReader:
         if found is None or found.offset < 0:
             return None
         return Committed(found.offset, found.metadata or None)
+
+    def commits(self) -> dict[int, Committed]:
+        found = asked(lambda: self._admin.list_group_offsets({self._group: None}), "commits")[self._group]
+        return {
+            place.partition: Committed(mark.offset, mark.metadata or None)
+            for place, mark in found.items()
+            if place.topic == self.topic and mark.offset >= 0
+        }
 
     def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]:
         places = list(map(self._at, partitions))

@@ -10,6 +10,7 @@ from kafka.errors import (
     FencedInstanceIdError,
     GroupAuthorizationFailedError,
     KafkaError,
+    KafkaTimeoutError,
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
@@ -17,11 +18,15 @@ from kafka.errors import (
 )
 
 from worker.broker.base import BrokerRefused, BrokerUnavailable, SlotTaken
+from worker.broker.kafka_logins import refused_login
 
 T = TypeVar("T")
 
 CALL_TIMEOUT_MS: Final = 10_000
 """Of one request about offsets; the caller repeats it for as long as the broker is away."""
+
+SAID: Final = 300
+"""Characters of Kafka's own words: a refused request may be repeated in them as a whole."""
 
 _RIGHTS: Final = {
     TopicAuthorizationFailedError: "the rights on a topic",
@@ -32,7 +37,9 @@ _RIGHTS: Final = {
 
 def translated(error: KafkaError, what: str) -> Exception:
     """What a call's failure means to whoever made it; what: the call, in a word or two."""
-    said = f"{what}: {type(error).__name__}: {error}"
+    if isinstance(error, KafkaTimeoutError):
+        error = refused_login() or error
+    said = f"{what}: {type(error).__name__}: {error}"[:SAID]
     if isinstance(error, SaslAuthenticationFailedError | UnsupportedSaslMechanismError):
         return BrokerRefused(
             f"Kafka refuses the login ({said}): check KINDRED_KAFKA_USER, KINDRED_KAFKA_PASSWORD, KINDRED_KAFKA_SASL"
@@ -43,11 +50,15 @@ def translated(error: KafkaError, what: str) -> Exception:
             f"Kafka refuses this user {right} ({said}): docs/security.md lists the ACLs a worker needs"
         )
     if isinstance(error, FencedInstanceIdError):
-        return SlotTaken(
-            f"another worker has joined the group in this one's slot ({said}): no two workers of a group may have the "
-            "same KINDRED_NAME"
-        )
+        return SlotTaken(slot_taken(said))
     return BrokerUnavailable(said)
+
+
+def slot_taken(said: str) -> str:
+    return (
+        f"another worker has joined the group in this one's slot ({said}): no two workers of a group may have the same "
+        "KINDRED_NAME"
+    )
 
 
 def asked(call: Callable[[], T], what: str) -> T:

@@ -208,6 +208,15 @@ class MemoryReader:
         self._broker.check()
         return self._broker.committed.get((self.group, self.topic, partition))
 
+    def commits(self) -> dict[int, Committed]:
+        self._broker.check()
+        with self._broker.lock:
+            return {
+                number: found
+                for (group, topic, number), found in self._broker.committed.items()
+                if (group, topic) == (self.group, self.topic)
+            }
+
     def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]:
         self._broker.check()
         topic = self._broker.topics[self.topic]

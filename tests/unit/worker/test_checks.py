@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
 
 from worker.broker.base import CommitRefused, Committed
 from worker.broker.memory import MemoryBroker, MemoryReader
-from worker.checks import Checks, Start
+from worker.checks import SETTLE_S, WATCH_S, Checks, Start
 from worker.errors import SharedGroup, WrongLog
 from worker.heal import pack_note, read_note
 from worker.loop import Assignments
 from worker.metrics import Metrics
 from worker.partition import InFlight
-from worker.store.base import Write
+from worker.store.base import Identity, Write
 from worker.store.memory import MemoryData, MemoryStore
 
 
@@ -106,3 +107,28 @@ def test_a_beginning_is_not_committed_for_a_partition_that_is_being_taken_away()
     with pytest.raises(CommitRefused):
         scene.checks.begin(0, lambda: False)
     assert scene.reader.committed(0) is None
+
+
+def test_a_strangers_commit_is_noticed_wherever_it_stands() -> None:
+    scene = Scene()
+    now = time.monotonic()
+    scene.checks.watch_group(now + WATCH_S)
+    scene.commit(7, instance="a-stranger")
+    scene.checks.watch_group(now + WATCH_S + 0.1)  # not yet due
+    with pytest.raises(SharedGroup, match="a-stranger"):
+        scene.checks.watch_group(now + 3 * WATCH_S)
+
+
+def test_a_stack_that_took_a_living_one_for_its_own_past_notices_that_it_goes_on() -> None:
+    scene = Scene()
+    scene.commit(3, instance="the-other-stack")
+    identity = Identity(scene.identity.topic_id, scene.identity.instance, frozenset({"the-other-stack"}))
+    checks = Checks(scene.reader, scene.store, identity, scene.store.identify, "earliest", scene.metrics)
+    now = time.monotonic()
+    scene.commit(5, instance="the-other-stack")
+    checks.watch_group(now + WATCH_S)  # a worker of ours may not have noticed yet that Redis was emptied
+    checks.watch_group(now + SETTLE_S + 1)
+    checks.watch_group(now + SETTLE_S + 2 * WATCH_S)  # it rests
+    scene.commit(6, instance="the-other-stack")
+    with pytest.raises(SharedGroup, match="the-other-stack"):
+        checks.watch_group(now + SETTLE_S + 3 * WATCH_S)

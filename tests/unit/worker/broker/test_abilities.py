@@ -16,4 +16,4 @@ def test_taking_transactional_requests_alone_isolates_nothing() -> None:
 
 def test_the_embedded_broker_is_known_by_its_cluster() -> None:
     found = abilities(EMBEDDED, {PRODUCE, END_TXN})
-    assert not (found.transactions or found.keeps_log or found.keeps_notes or found.static_members)
+    assert not any((found.transactions, found.keeps_log, found.keeps_notes, found.static_members))
