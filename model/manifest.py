@@ -7,7 +7,9 @@ encoders or of what makes a vector right.
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -30,6 +32,9 @@ def read_manifest(path: Path) -> tuple[bytes, Manifest]:
     """The manifest of the directory `path`, as bytes and as a value. Raises ReleaseRefused."""
     file = path / MANIFEST_FILE
     try:
+        # Another kind of file (a pipe, a device) may never come to its end; a link may lead anywhere.
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise ReleaseRefused(Refusal.UNSAFE_PATH, f"{file} is no file but a link or a device", AGAIN)
         with file.open("rb") as opened:
             data = opened.read(_MAX_MANIFEST + 1)
     except OSError as error:
@@ -47,10 +52,27 @@ def read_manifest(path: Path) -> tuple[bytes, Manifest]:
     for name in _file_names(found):
         if "\\" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ReleaseRefused(Refusal.UNSAFE_PATH, f"{file} names {name!r}, which leads out of the release", AGAIN)
+    if (reference := _reference(found)) is not None and ("\\" in reference or ".." in PurePosixPath(reference).parts):
+        raise ReleaseRefused(
+            Refusal.UNSAFE_PATH, f"{file} refers to the encoder {reference!r}, a way that leads elsewhere", AGAIN
+        )
     try:
         return data, decode_manifest(data)
     except ManifestError as error:
         raise ReleaseRefused(Refusal.BAD_MANIFEST, f"{file}: {error}", AGAIN) from error
+
+
+def inside(releases: Path, place: str) -> Path:
+    """The release directory `place`, if it lies in `releases`: what a note or a message names is not to be believed.
+
+    Raises ReleaseRefused (unsafe_path); links are followed.
+    """
+    with suppress(OSError, ValueError, RuntimeError):
+        if releases.resolve() in Path(place).resolve().parents:
+            return Path(place)
+    raise ReleaseRefused(
+        Refusal.UNSAFE_PATH, f"{place!r} is not in the directory of releases, {releases}", "set KINDRED_RELEASES"
+    )
 
 
 def check_files(path: Path, manifest: Manifest) -> None:
@@ -87,6 +109,12 @@ def _json(data: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _reference(found: Mapping[str, Any]) -> str | None:
+    encoder = found.get("encoder")
+    reference = encoder.get("reference") if isinstance(encoder, dict) else None
+    return reference if isinstance(reference, str) else None
 
 
 def _file_names(found: Mapping[str, Any]) -> Iterator[str]:

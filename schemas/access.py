@@ -27,6 +27,11 @@ class KafkaAccess:
         return self.security.get("sasl_plain_username")
 
     @property
+    def protocol(self) -> str:
+        """What is spoken: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+        return str(self.security.get("security_protocol", "PLAINTEXT"))
+
+    @property
     def tls(self) -> ssl.SSLContext | None:
         """None where TLS is not spoken."""
         return self.security.get("ssl_context")

@@ -27,6 +27,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as SourceError
 
 from schemas.access import KafkaAccess, tls_context
 from schemas.errors import SchemaError
@@ -192,8 +193,8 @@ def read_settings(kind: type[Settings], **given: Any) -> Settings:
             for found in error.errors(include_input=False, include_url=False, include_context=False)
         )
         raise SettingsError("; ".join(wrong)) from None
-    except UnicodeDecodeError:
-        raise SettingsError("a file of KINDRED_SECRETS, or .env, is not UTF-8") from None
+    except (SourceError, OSError, UnicodeDecodeError):
+        raise SettingsError("a file of KINDRED_SECRETS, or .env, cannot be read as text in UTF-8") from None
 
 
 def _toml(settings: type[BaseSettings], file: Path) -> TomlConfigSettingsSource:

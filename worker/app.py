@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from model.errors import ReleaseRefused
+from model.manifest import inside
 from model.nearest import Nearest, NumpyNearest
 from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
@@ -85,14 +85,13 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
 
 def _rights(namespace: str) -> Rights:
     """What this worker does to each topic; docs/security.md lists the same."""
-    needed = {
-        USER_TEXT: ("READ", "DESCRIBE_CONFIGS"),
-        ITEMS: ("READ",),
-        RECOMMENDATIONS: ("WRITE",),
-        DEAD_LETTERS: ("WRITE",),
-        USER_INTERESTS: ("WRITE",),
+    return {
+        topic_name(USER_TEXT, namespace): ("READ", "DESCRIBE_CONFIGS"),
+        topic_name(ITEMS, namespace): ("READ",),
+        topic_name(RECOMMENDATIONS, namespace): ("WRITE",),
+        topic_name(DEAD_LETTERS, namespace): ("WRITE",),
+        topic_name(USER_INTERESTS, namespace): ("WRITE",),
     }
-    return {topic_name(topic, namespace): operations for topic, operations in needed.items()}
 
 
 def _release(settings: WorkerSettings, persist: Persistent) -> Release:
@@ -116,7 +115,7 @@ def _release(settings: WorkerSettings, persist: Persistent) -> Release:
         if last is None or last == str(path):
             raise
         log.error("%s; serving %s, the last release of this group, instead", refused, last)
-        return load(Path(last))
+        return load(inside(settings.releases, last))
 
 
 def _served(settings: WorkerSettings) -> str:

@@ -21,6 +21,7 @@ from ops.errors import OpsError
 from schemas.settings import ConnectionSettings
 from schemas.topics import TOPICS, USER_TEXT
 from worker.broker.abilities import Abilities, abilities
+from worker.broker.kafka_rights import NOT_ALLOWED
 from worker.settings import WorkerSettings
 
 OK: Final = "ok"
@@ -100,6 +101,11 @@ def kafka(target: Target) -> Iterator[Check]:
         yield guarantees(found, len(told["brokers"]), settings(WorkerSettings).delivery)
         names = set(admin.list_topics())
         missing = [name for topic in TOPICS if (name := target.topic(topic)) not in names]
+        hidden = [found["name"] for found in admin.describe_topics(missing) if found["error_code"] == NOT_ALLOWED]
+        if hidden:
+            remedy = "Grant the rights that docs/security.md lists for commands."
+            yield Check("topics", FAIL, f"this user may not see: {', '.join(hidden)}", remedy)
+            return
         if missing:
             yield Check("topics", FAIL, f"missing: {', '.join(missing)}", "kindred topics create")
         else:

@@ -1,17 +1,18 @@
 """Dead letters: listed, and sent again.
 
 A redriven record carries the identity of its dead letter in a header. Which ones were sent before is read from the log
-itself, so that nothing is sent twice, whoever ran the command and whatever became of Redis.
+itself, so that nothing is sent twice, whoever ran the command and whatever became of Redis; and so does which users
+were erased since: what they once wrote is not sent again, it would make them known anew.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
@@ -32,11 +33,21 @@ IN_FLIGHT: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """sent: now; already: by an earlier run; left_out: cannot be sent, because a part of the record is not there."""
+    """sent: now; already: by an earlier run; left_out: cannot be sent, because a part of the record is not there;
+    erased: of users who were erased since."""
 
     sent: int
     already: int
     left_out: int
+    erased: int
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Identities of dead letters. redriven: sent again before. erased: their user was erased after the bad record."""
+
+    redriven: frozenset[str]
+    erased: frozenset[str]
 
 
 def identity(letter: DeadLetter) -> str:
@@ -56,15 +67,18 @@ def read(target: Target, reason: str | None = None) -> list[DeadLetter]:
     return list(found.values())
 
 
-def already_redriven(target: Target, letters: Iterable[DeadLetter]) -> set[str]:
-    """Identities that the topics of the letters hold as redriven.
+def past(target: Target, letters: Sequence[DeadLetter]) -> Past:
+    """What the topics of the letters tell of them.
 
-    A redriven record keeps the bad record's timestamp, so it stands at or after the first offset with such a timestamp.
+    A redriven record keeps the bad record's timestamp, so it stands at or after the first offset with such a timestamp;
+    so does a tombstone that came after a letter.
     """
     oldest: dict[str, int] = {}
     for letter in letters:
         oldest[letter.topic] = min(letter.timestamp, oldest.get(letter.topic, letter.timestamp))
-    done: set[str] = set()
+    users = {letter.key for letter in letters if letter.key}
+    redriven: set[str] = set()
+    tombstones: dict[bytes, list[Any]] = {}
     for topic, timestamp in oldest.items():
         with broker.admin(target.kafka) as admin, broker.reader(target.kafka) as reader:
             parts = broker.partitions(admin, topic)
@@ -74,25 +88,43 @@ def already_redriven(target: Target, letters: Iterable[DeadLetter]) -> set[str]:
         for record in broker.read_between(target.kafka, begins, stops):
             mark = last(record.headers, REDRIVEN)
             if mark is not None:
-                done.add(mark.decode(errors="replace"))
-    return done
+                redriven.add(mark.decode(errors="replace"))
+            if record.value is None and record.key in users:
+                tombstones.setdefault(record.key, []).append(record)
+    erased = {
+        identity(letter)
+        for letter in letters
+        if letter.key and any(_after(tombstone, letter) for tombstone in tombstones.get(letter.key, ()))
+    }
+    return Past(frozenset(redriven), frozenset(erased))
+
+
+def _after(tombstone: Any, letter: DeadLetter) -> bool:
+    if tombstone.topic != letter.topic:
+        return False
+    if tombstone.partition == letter.partition:
+        return bool(tombstone.offset > letter.offset)
+    return bool(tombstone.timestamp >= letter.timestamp)  # the number of partitions was changed in between
 
 
 def redrive(target: Target, reason: str | None, agreed: Callable[[int], bool]) -> Redriven:
     """Send what was not sent before, if `agreed` to their number. Raises Unreachable."""
     letters = read(target, reason)
-    done = already_redriven(target, letters)
-    ready, left_out = [], 0
+    told = past(target, letters)
+    ready, left_out, erased = [], 0, 0
     for letter in letters:
-        if identity(letter) in done:
+        if identity(letter) in told.redriven:
+            continue
+        if identity(letter) in told.erased:
+            erased += 1
             continue
         try:
             ready.append((letter, redriven(letter)))
         except DeadLetterError:
             left_out += 1
-    already = len(letters) - len(ready) - left_out
+    already = len(letters) - len(ready) - left_out - erased
     if not ready or not agreed(len(ready)):
-        return Redriven(0, already, left_out)
+        return Redriven(0, already, left_out, erased)
     with broker.producer(target.kafka) as producer:
         for start in range(0, len(ready), IN_FLIGHT):
             futures = [
@@ -108,7 +140,7 @@ def redrive(target: Target, reason: str | None, agreed: Callable[[int], bool]) -
             ]
             for future in futures:
                 future.get(timeout=broker.REQUEST_MS / 1000)
-    return Redriven(len(ready), already, left_out)
+    return Redriven(len(ready), already, left_out, erased)
 
 
 def _partition(letter: DeadLetter) -> int | None:
@@ -118,13 +150,14 @@ def _partition(letter: DeadLetter) -> int | None:
 
 def show(target: Target, reason: str | None, *, as_json: bool) -> None:
     letters = read(target, reason)
-    done = already_redriven(target, letters)
+    told = past(target, letters)
     if as_json:
         rows = [
             {
                 "topic": letter.topic, "partition": letter.partition, "offset": letter.offset, "reason": letter.reason,
                 "detail": letter.detail, "timestamp": letter.timestamp, "worker": letter.worker,
-                "left_out": dict(letter.left_out), "redriven": identity(letter) in done,
+                "left_out": dict(letter.left_out), "redriven": identity(letter) in told.redriven,
+                "erased": identity(letter) in told.erased,
             }
             for letter in letters
         ]  # fmt: skip
@@ -133,7 +166,7 @@ def show(target: Target, reason: str | None, *, as_json: bool) -> None:
     table = plain_table("partition/offset", "when", "reason", "detail", "sent again")
     for letter in letters:
         when = datetime.fromtimestamp(letter.timestamp / 1000, UTC).strftime("%m-%d %H:%M")
-        again = "yes" if identity(letter) in done else ""
+        again = "yes" if identity(letter) in told.redriven else "user erased" if identity(letter) in told.erased else ""
         table.add_row(f"{letter.partition}/{letter.offset}", when, letter.reason, Text(letter.detail), again)
     console = Console()
     console.print(table if letters else "No dead letters.")

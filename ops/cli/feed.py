@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from ops.errors import Unreachable
+from kafka.errors import KafkaError
+
+from ops.errors import NotAllowed, Unreachable
+from worker.broker.base import BrokerRefused
+from worker.broker.kafka_client import translated
 
 MAX_RECORDS: Final = 5_000
 MAX_BYTES: Final = 32 * 2**20
@@ -27,7 +31,7 @@ class Feed:
         self.acknowledged = 0
 
     def send(self, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]] | None = None) -> None:
-        """Raises Unreachable as soon as any earlier record has failed for good."""
+        """Raises Unreachable, NotAllowed as soon as any earlier record has failed for good."""
         size = len(key) + len(value or b"")
         with self._changed:
             room = self._changed.wait_for(self._has_room, STALLED_SECONDS)
@@ -39,7 +43,7 @@ class Feed:
         future.add_errback(self._failed)
 
     def finish(self) -> None:
-        """Wait until every record is acknowledged. Raises Unreachable."""
+        """Wait until every record is acknowledged. Raises Unreachable, NotAllowed."""
         self._producer.flush(timeout=STALLED_SECONDS)
         with self._changed:
             done = self._changed.wait_for(lambda: self._records == 0 or self._error is not None, STALLED_SECONDS)
@@ -50,6 +54,10 @@ class Feed:
 
     def _check(self, in_time: bool) -> None:
         if self._error is not None or not in_time:
+            if isinstance(self._error, KafkaError):
+                refused = translated(self._error, f"sending to {self._topic}")
+                if isinstance(refused, BrokerRefused):
+                    raise NotAllowed(f"{refused}. {self.acknowledged} records were acknowledged.")
             name = type(self._error).__name__ if self._error is not None else "no acknowledgement"
             raise Unreachable(
                 f"Sending to {self._topic} stopped: {name}. {self.acknowledged} records were acknowledged.",

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
+from ssl import SSLEOFError, SSLError, SSLZeroReturnError
 from typing import Any, Final
 
 import redis
@@ -103,6 +104,8 @@ class Connection:
         forgotten = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if forgotten:
             again = self._send([(b"SCRIPT", b"LOAD", script.text), *(commands[n] for n in forgotten)])
+            if isinstance(again[0], RedisError):
+                raise self._translated(again[0]) from again[0]
             for n, answer in zip(forgotten, again[1:], strict=True):
                 answers[n] = answer
         for answer in answers:
@@ -145,7 +148,12 @@ class Connection:
         if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
             return StoreRefused(
                 f"Redis at {self.server} does not let this worker in: {words}; check user and password in the Redis "
-                "URL and the user's ACL (read, write, scripting, connection and transaction commands on kindred:*)"
+                "URL and the user's ACL (docs/security.md has the line that a worker needs)"
+            )
+        if _tls_failed(error):
+            return StoreRefused(
+                f"TLS with Redis at {self.server} fails: {words}; check that ssl_ca_certs in the Redis URL is the file "
+                "of the authority that signed its certificate, that this is its name, and that it speaks TLS there"
             )
         passes = isinstance(error, _FOR_NOW) or words.split(" ", 1)[0] in _FOR_NOW_CODES
         if isinstance(error, ResponseError) and not passes:
@@ -154,6 +162,15 @@ class Connection:
                 "and keys under kindred: that only Kindred writes"
             )
         return StoreUnavailable(f"Redis at {self.server} did not serve a call ({type(error).__name__}): {words}")
+
+
+def _tls_failed(error: BaseException | None) -> bool:
+    """Whether TLS is why there is no connection; a server that hangs up while it starts or ends is not meant."""
+    while error is not None:
+        if isinstance(error, SSLError):
+            return not isinstance(error, SSLEOFError | SSLZeroReturnError)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _answer(connection: Any) -> Any:
