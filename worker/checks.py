@@ -25,6 +25,9 @@ SETTLE_S: Final = 15.0
 Start = Literal["earliest", "latest"] | datetime
 """Where a new group begins."""
 
+PARTITIONS_NOTE: Final = "partitions"
+"""Under this name Redis keeps how many partitions there were at first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
@@ -82,7 +85,7 @@ class Checks:
         watermarks = self._store.watermarks()
         bounds = reader.bounds([number])[number]
         begin = bounds.begin
-        if committed is None and self._start == "latest":
+        if self._start == "latest" and number < self._partitions_then() and committed is None:
             begin = bounds.end
         elif isinstance(self._start, datetime):
             begin = max(begin, reader.offset_at(number, int(self._start.timestamp() * 1000)))
@@ -112,6 +115,15 @@ class Checks:
                 bounds.begin,
             )
         return Beginning(found.start, found.publish_from, began, watermarks)
+
+    def _partitions_then(self) -> int:
+        """How many there were when a group first began at the end of the log. One that was added since has no past to
+        pass over: what was written to it before a worker heard of it must not be lost."""
+        noted = self._store.noted(PARTITIONS_NOTE)
+        if noted is None:
+            noted = str(len(self._reader.partitions()))
+            self._store.note(PARTITIONS_NOTE, noted)
+        return int(noted)
 
     def _own(self, number: int, committed: Committed) -> int:
         """Where the group began in the partition. Raises SharedGroup when somebody else's commit stands there."""

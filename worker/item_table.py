@@ -20,7 +20,7 @@ HOLDERS: Final = 32
 """Latest donors remembered of an item: enough for co-occurrence, and bounds its cost for an item that everybody has."""
 STRING_BYTES: Final = 256
 """Allowance for an item's id and title; where titles are longer on average, fewer items fit."""
-SLOT_BYTES: Final = 4 * HOLDERS + 260
+SLOT_BYTES: Final = 4 * HOLDERS + 262
 """Numbers, holders, and the dict entry with its key."""
 POPULAR: Final = 200
 """Most popular items that every newcomer's candidates contain."""
@@ -64,6 +64,8 @@ class ItemTable:
         self._free: list[int] = []
         self._cursor = np.empty(capacity, np.int64)
         self._listed = np.empty(capacity, np.bool_)
+        self._told = np.empty(capacity, np.bool_)
+        self._told_title = np.empty(capacity, np.bool_)
         self._available = np.empty(capacity, np.bool_)
         self._has_vector = np.empty(capacity, np.bool_)
         self._expires = np.empty(capacity, np.int64)
@@ -91,9 +93,10 @@ class ItemTable:
         return [get(item, -1) for item in items]
 
     def named(self, item: int, *, with_title: bool) -> bool:
-        """Whether the item's id (and title) are known; may be asked from another thread."""
+        """Whether Redis knows the item's id (and title) from events, whatever the catalogue says of it; may be asked from
+        another thread."""
         slot = self._slots.get(item, -1)
-        return slot >= 0 and self.ids[slot] is not None and not (with_title and self.titles[slot] is None)
+        return slot >= 0 and bool(self._told[slot]) and not (with_title and not self._told_title[slot])
 
     def slots(self, items: Sequence[int]) -> list[int]:
         """Slots of item hashes; an unknown one gets a slot without a name, which is not shown until it has one. -1 for
@@ -118,6 +121,8 @@ class ItemTable:
             if isinstance(row, ItemRow):
                 self.popularity[slot] = row.popularity
                 self.users[slot] = row.users
+            self._told[slot] = True
+            self._told_title[slot] |= row.title is not None
             if self._listed[slot]:
                 continue  # the catalogue knows better
             self._name(slot, row.item_id, row.title or self.titles[slot])
@@ -229,6 +234,8 @@ class ItemTable:
         self.users[rows] = 0
         self._cursor[rows] = 0
         self._listed[rows] = False
+        self._told[rows] = False
+        self._told_title[rows] = False
         self._available[rows] = False
         self._has_vector[rows] = False
         self._expires[rows] = NEVER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model.nearest import NumpyNearest
 from worker.item_table import ItemTable, Listing
+from worker.store.base import ItemEntry, ItemRow
 
 
 def test_items_of_the_catalogue_go_last_when_room_is_made() -> None:
@@ -18,3 +19,23 @@ def test_items_of_the_catalogue_go_last_when_room_is_made() -> None:
     opened = table.open(now_ms=0)
     assert not opened[table.find([10])[0]]
     assert opened[table.find([0])[0]]
+
+
+def test_an_item_that_only_the_catalogue_names_is_still_to_be_named_for_redis() -> None:
+    table = ItemTable(NumpyNearest(4, 64), lambda _: None)
+    table.put(Listing(1, "a", "From the catalogue"))
+    assert not table.named(1, with_title=False)
+    table.learn([ItemEntry(1, "a", None)])
+    assert table.named(1, with_title=False)
+    assert not table.named(1, with_title=True)
+    table.learn([ItemEntry(1, "a", "From an event")])
+    assert table.named(1, with_title=True)
+    assert table.titles == ["From the catalogue"]
+
+
+def test_an_item_of_the_catalogue_has_the_popularity_that_redis_tells() -> None:
+    table = ItemTable(NumpyNearest(4, 64), lambda _: None)
+    table.put(Listing(1, "a", "From the catalogue"))
+    table.learn([ItemRow(1, "a", None, 2.5, 7, b"")])
+    slot = table.find([1])[0]
+    assert (table.popularity[slot], table.users[slot]) == (2.5, 7)

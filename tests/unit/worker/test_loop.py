@@ -41,6 +41,18 @@ def test_a_group_that_began_at_the_end_begins_there_again_before_its_first_event
     assert world.users() == {}
 
 
+def test_a_partition_that_is_added_to_a_group_that_began_at_the_end_is_read_from_its_own_beginning(
+    world: World,
+) -> None:
+    world.work(start="latest")
+    texts = world.broker.topics[TEXTS]
+    texts.partitions.append([])
+    texts.begin.append(0)
+    world.write("anna", partition=len(texts.partitions) - 1)
+    world.work(start="latest")
+    assert world.answered() == [("anna", 1)], "written before a worker knew of the partition, and lost"
+
+
 class Forgetful(MemoryReader):
     """Of a broker that keeps no notes with commits, as the embedded one."""
 
