@@ -119,6 +119,23 @@ class ConnectionSettings(BaseSettings):
             raise ValueError("a file:// URL has an absolute path and nothing else: file:///srv/releases")
         return unquote(url.path)
 
+    @field_validator("redis_url")
+    @classmethod
+    def _url_can_be_read(cls, value: SecretStr) -> SecretStr:
+        """Checked here because others' errors tell what they could not read: of a password with a slash, its beginning
+        is taken for the port."""
+        try:
+            url = urlsplit(value.get_secret_value())
+            readable = url.scheme in ("redis", "rediss", "unix") and (url.port is None or url.scheme != "unix")
+        except ValueError:
+            readable = False
+        if not readable:
+            raise ValueError(
+                "must look like redis://user:password@host:6379/0, rediss://… or unix://…; in a password / is written "
+                "%2F, @ is %40, # is %23 and ? is %3F"
+            ) from None
+        return value
+
     @field_validator("kafka_ca", "kafka_certificate", "kafka_key")
     @classmethod
     def _file_is_there(cls, value: Path | None) -> Path | None:

@@ -93,8 +93,8 @@ class ItemTable:
         return [get(item, -1) for item in items]
 
     def named(self, item: int, *, with_title: bool) -> bool:
-        """Whether Redis knows the item's id (and title) from events, whatever the catalogue says of it; may be asked from
-        another thread."""
+        """Whether Redis knows the item's id (and title) from events, whatever the catalogue says of it; may be asked
+        from another thread."""
         slot = self._slots.get(item, -1)
         return slot >= 0 and bool(self._told[slot]) and not (with_title and not self._told_title[slot])
 
