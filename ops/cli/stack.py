@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,6 +27,10 @@ def up(
     data_dir: Annotated[
         Path, typer.Option("--data-dir", help="Where logs, Redis' files and endpoints.json go.")
     ] = Path(".kindred"),
+    kafka: Annotated[
+        Literal["embedded", "apache"],
+        typer.Option(help="The broker: embedded forgets on exit; apache keeps its log (Java 17 and Maven)."),
+    ] = "embedded",
     detach: Annotated[bool, typer.Option("--detach", help="Return as soon as every worker is ready.")] = False,
     kafka_port: Port = 0,
     redis_port: Port = 0,
@@ -35,27 +39,36 @@ def up(
     ] = 0,
     timeout: Annotated[float, typer.Option(min=1.0, help="Seconds until every worker must be ready.")] = 180.0,
 ) -> None:
-    """Start an embedded stack: broker, Redis and workers, supervised.
+    """Start a stack on this machine: broker, Redis and workers, supervised.
 
     Without --detach it runs in the foreground until Ctrl-C. The embedded broker keeps its log in memory only: with the
-    stack, everything ends.
+    stack, everything ends. With --kafka apache log and state stay in the data directory, and the next `up` goes on with
+    them; Kafka is fetched with Maven the first time (54 MB).
     """
     from rich.console import Console
 
     from ops.cli.target import settings
+    from ops.stack import apache
     from ops.stack.plan import StackPlan
     from schemas.settings import ConnectionSettings
 
+    given = settings(ConnectionSettings)
+    console = Console(log_path=False)
+    libs = None
+    if kafka == "apache":
+        with console.status("Looking for Apache Kafka …"):
+            apache.java()
+            libs = apache.fetch(given.cache)
     plan = StackPlan(
         data_dir=data_dir,
         workers=workers,
         kafka_port=kafka_port,
         redis_port=redis_port,
         metrics_port=metrics_port,
-        namespace=settings(ConnectionSettings).namespace,
+        namespace=given.namespace,
         start_seconds=timeout,
+        kafka_libs=libs,
     )
-    console = Console(log_path=False)
     if detach:
         from ops.stack.detach import start_detached
 

@@ -101,3 +101,11 @@ class Child:
         except FileNotFoundError:
             return []
         return list(deque((line.rstrip() for line in lines if line.strip()), maxlen=count))
+
+    def last_word(self) -> str:
+        """What it said last before it gave up."""
+        return f"It said: {' '.join(self.last_lines(1)) or 'nothing'} (log: {self.log})"
+
+    def log_end(self) -> str:
+        lines = self.last_lines(8)
+        return "\n".join([f"The end of {self.log}:", *lines]) if lines else f"{self.log} is empty."

@@ -13,7 +13,8 @@ from ops.stack.programs import worker_command
 @dataclass(frozen=True, slots=True)
 class StackPlan:
     """Ports: 0 for any free one; metrics_port is the first worker's, the others follow it. start_seconds: time for all
-    workers to become ready (loading a model and timing its backends included). namespace: prefix of the topics."""
+    workers to become ready (loading a model and timing its backends included). namespace: prefix of the topics.
+    kafka_libs: the jars of Apache Kafka, which is run then (ops/stack/apache.py), else the embedded broker."""
 
     data_dir: Path
     workers: int = 1
@@ -22,16 +23,19 @@ class StackPlan:
     metrics_port: int = 0
     namespace: str = ""
     start_seconds: float = 180.0
+    kafka_libs: Path | None = None
     worker_command: tuple[str, ...] = field(default_factory=worker_command)
 
     def encode(self) -> str:
-        return json.dumps(asdict(self) | {"data_dir": str(self.data_dir)})
+        return json.dumps(asdict(self), default=str)
 
     @classmethod
     def decode(cls, text: str) -> StackPlan:
         """What `encode` made, and nothing else."""
         values = json.loads(text)
         values["data_dir"] = Path(values["data_dir"])
+        if values["kafka_libs"] is not None:
+            values["kafka_libs"] = Path(values["kafka_libs"])
         values["worker_command"] = tuple(values["worker_command"])
         return cls(**values)
 

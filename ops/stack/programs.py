@@ -1,4 +1,4 @@
-"""The programs of the embedded stack as command lines. Starts nothing."""
+"""The programs of a stack that ship as wheels, and its workers, as command lines. Starts nothing."""
 
 from __future__ import annotations
 
@@ -69,9 +69,19 @@ def redis(port: int, directory: Path) -> Program:
 
 
 def worker(
-    number: int, command: Sequence[str], kafka: str, redis_url: str, metrics_port: int, releases: Path
+    number: int,
+    command: Sequence[str],
+    kafka: str,
+    redis_url: str,
+    metrics_port: int,
+    releases: Path,
+    *,
+    keeps_slots: bool = False,
 ) -> Program:
-    """Worker `number`; releases is used unless the operator's own environment names another directory."""
+    """Worker `number`. keeps_slots: it is a static member of its group, which not every broker knows.
+
+    The operator's own environment goes before what is said here of releases and membership.
+    """
     environment = {
         "KINDRED_KAFKA_BOOTSTRAP": kafka,
         "KINDRED_REDIS_URL": redis_url,
@@ -79,6 +89,7 @@ def worker(
         "KINDRED_METRICS_HOST": HOST,
         "KINDRED_METRICS_PORT": str(metrics_port),
         "KINDRED_RELEASES": os.environ.get("KINDRED_RELEASES", str(releases.resolve())),
+        "KINDRED_STATIC_MEMBERSHIP": os.environ.get("KINDRED_STATIC_MEMBERSHIP", str(keeps_slots).lower()),
     }
     return Program(f"worker-{number}", tuple(command), metrics_port, environment)
 

@@ -5,8 +5,9 @@
         └── a worker cannot start ───────┴── no worker is left that a restart would help ──► failed
 
 A process that dies is started again after a back-off of at most five seconds, on the port it had, so that
-endpoints.json stays true. The embedded broker forgets on exit: it comes back only together with an emptied Redis and
-new workers. Every piece of news goes to `say`. It does not know what a worker does, only its exit code and `/readyz`.
+endpoints.json stays true. A broker that forgets on exit comes back only together with an emptied Redis and new workers;
+one that keeps its log comes back to both as they are. Every piece of news goes to `say`. It does not know what a worker
+does, only its exit code and `/readyz`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from ops.errors import DataDirInUse, StackFailed
-from ops.stack import endpoints, ports, processes, programs, servers
+from ops.stack import brokers, endpoints, ports, processes, programs, servers
+from ops.stack.apache import Node
+from ops.stack.brokers import ApacheBroker, Broker, EmbeddedBroker
 from ops.stack.child import LOG_DIRECTORY, Child
 from ops.stack.leash import Leash
 from ops.stack.plan import StackPlan, make_directory
@@ -32,8 +35,8 @@ from worker.errors import FORCED_EXIT
 LOCK: Final = "lock"
 TICK_SECONDS: Final = 0.1
 READINESS_SECONDS: Final = 0.25
-SERVER_SECONDS: Final = 15.0
-"""Broker and Redis answer within milliseconds; a Redis that reads a long append-only file takes a while."""
+REDIS_SECONDS: Final = 15.0
+"""Redis answers within milliseconds; while it reads a long append-only file it takes a while."""
 
 START_DEATHS: Final = 3
 """A worker that dies so often before the stack was ever ready will not get better."""
@@ -57,18 +60,30 @@ class Supervisor:
         metrics = [ports.claim(first and first + i, "metrics", taken) for i in range(plan.workers)]
         self.kafka = f"{ports.HOST}:{kafka_port}"
         self.redis_url = f"redis://{ports.HOST}:{redis_port}/0"
-        redis_directory = plan.data_dir / "redis"
-        self._broker = self._child(programs.broker(kafka_port))
-        self._redis = self._child(programs.redis(redis_port, redis_directory))
+        self._redis_directory = plan.data_dir / "redis"
+        self._kafka: Broker
+        if plan.kafka_libs is None:
+            self._kafka = EmbeddedBroker(kafka_port)
+        else:
+            controller_port = ports.claim(0, "Kafka controller", taken)
+            self._kafka = ApacheBroker(plan.kafka_libs, Node(plan.data_dir / "kafka", kafka_port, controller_port))
+        self._broker = self._child(self._kafka.program)
+        self._redis = self._child(programs.redis(redis_port, self._redis_directory))
         self._workers = [
             self._child(
                 programs.worker(
-                    i, plan.worker_command, self.kafka, self.redis_url, port, plan.data_dir / "releases"
+                    number,
+                    plan.worker_command,
+                    self.kafka,
+                    self.redis_url,
+                    port,
+                    plan.data_dir / "releases",
+                    keeps_slots=self._kafka.keeps_log,
                 )
             )
-            for i, port in enumerate(metrics)
-        ]  # fmt: skip
-        for directory in (plan.data_dir / LOG_DIRECTORY, redis_directory):
+            for number, port in enumerate(metrics)
+        ]
+        for directory in (plan.data_dir / LOG_DIRECTORY, self._redis_directory):
             make_directory(directory)
         self._leash: Leash | None = None
         self._serving = False
@@ -137,13 +152,13 @@ class Supervisor:
                 child.log.replace(child.log.with_suffix(".log.1"))
         self._leash = Leash(self.plan.data_dir)
         self._launch(self._redis)
+        log_id = self._kafka.prepare()
         self._launch(self._broker)
         self._await_server(self._redis)
-        if servers.empty_redis(self.redis_url):
-            self._say(
-                "The embedded broker keeps its log in memory only: what an earlier run left in Redis belonged to a log "
-                "that is gone, and was emptied."
-            )
+        if not brokers.belongs(self._redis_directory, log_id):
+            if servers.empty_redis(self.redis_url):
+                self._say("What an earlier run left in Redis belonged to a log that is gone, and was emptied.")
+            brokers.mark(self._redis_directory, log_id)
         self._await_server(self._broker)
         servers.create_topics(self.kafka, self.plan.namespace)
         for worker in self._workers:
@@ -167,14 +182,13 @@ class Supervisor:
 
     def _await_server(self, child: Child) -> None:
         """Raises StackFailed when broker or Redis does not answer in time."""
-        deadline = time.monotonic() + SERVER_SECONDS
+        seconds = REDIS_SECONDS if child is self._redis else self._kafka.start_seconds
+        deadline = time.monotonic() + seconds
         while not servers.answers(child.program, self.redis_url):
             code = child.exit_code()
             if code is not None or time.monotonic() > deadline or self._stop.is_set():
-                what = (
-                    f"ended with exit code {code}" if code is not None else f"did not answer in {SERVER_SECONDS:.0f} s"
-                )
-                raise StackFailed(f"The embedded {child.program.name} {what}.", _log_end(child))
+                what = f"ended with exit code {code}" if code is not None else f"did not answer in {seconds:.0f} s"
+                raise StackFailed(f"The stack's {child.program.name} {what}.", child.log_end())
             time.sleep(0.01)
 
     def _supervise(self) -> None:
@@ -184,19 +198,22 @@ class Supervisor:
             self._leash = Leash(self.plan.data_dir)
             self._publish()
         self._restart_if_due(self._redis, now)
-        if self._notice_death(self._broker, now):
-            self._say("The broker forgets on exit, so Redis will be emptied and the workers started anew with it.")
-            self._kill_workers()
-        if self._broker.process is None:
-            if now >= self._broker.due and self._redis.process is not None:
-                self._restart_broker()
-            return
+        if self._kafka.keeps_log:
+            self._restart_if_due(self._broker, now)
+        else:
+            if self._notice_death(self._broker, now):
+                self._say("The broker forgets on exit, so Redis will be emptied and the workers started anew with it.")
+                self._kill_workers()
+            if self._broker.process is None:
+                if now >= self._broker.due and self._redis.process is not None:
+                    self._restart_forgetful_broker()
+                return
         for worker in self._workers:
             self._restart_if_due(worker, now)
         self._watch_readiness(now)
         if all(worker.gave_up for worker in self._workers):
             worker = self._workers[0]
-            raise StackFailed("No worker is left that a restart would help.", _remedy(worker))
+            raise StackFailed("No worker is left that a restart would help.", worker.last_word())
 
     def _notice_death(self, child: Child, now: float) -> bool:
         """True when it has just been found dead; its restart is then due after the back-off."""
@@ -209,13 +226,13 @@ class Supervisor:
         if child in self._workers and code in OPERATOR_NEEDED:
             child.gave_up = True
             if not self._serving:
-                raise StackFailed(f"{name} {how}, which a restart cannot cure.", _remedy(child))
-            self._say(f"{name} {how}, which a restart cannot cure. {_remedy(child)}")
+                raise StackFailed(f"{name} {how}, which a restart cannot cure.", child.last_word())
+            self._say(f"{name} {how}, which a restart cannot cure. {child.last_word()}")
         else:
             pause = child.backoff.died(now - child.started)
             child.due = now + pause
             if not self._serving and child.backoff.deaths >= START_DEATHS:
-                raise StackFailed(f"{name} {how}, {START_DEATHS} times before the stack was ready.", _log_end(child))
+                raise StackFailed(f"{name} {how}, {START_DEATHS} times before the stack was ready.", child.log_end())
             self._say(f"{name} {how}; starting it again in {pause:.1f} s (log: {child.log}).")
         self._publish()
         return True
@@ -226,7 +243,7 @@ class Supervisor:
             self._launch(child)
             self._say(f"{child.program.name} is running again (pid {child.record.pid if child.record else '?'}).")
 
-    def _restart_broker(self) -> None:
+    def _restart_forgetful_broker(self) -> None:
         """Redis first, emptied; then the broker with its topics; then the workers."""
         try:
             self._await_server(self._redis)
@@ -263,7 +280,7 @@ class Supervisor:
             elif not self._serving and now - worker.started > self.plan.start_seconds:
                 raise StackFailed(
                     f"{worker.program.name} was not ready within {self.plan.start_seconds:.0f} s: {why}.",
-                    _log_end(worker),
+                    worker.log_end(),
                 )
 
     def _all_ready(self) -> bool:
@@ -296,13 +313,3 @@ def in_use(data_dir: Path) -> DataDirInUse:
         f"{data_dir} belongs to a stack that is running.",
         f"End it with `kindred down --data-dir {data_dir}`, or give another directory with --data-dir.",
     )
-
-
-def _remedy(worker: Child) -> str:
-    """What the worker said last before it gave up."""
-    return f"It said: {' '.join(worker.last_lines(1)) or 'nothing'} (log: {worker.log})"
-
-
-def _log_end(child: Child) -> str:
-    lines = child.last_lines(8)
-    return "\n".join([f"The end of {child.log}:", *lines]) if lines else f"{child.log} is empty."

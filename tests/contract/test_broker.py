@@ -10,30 +10,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.brokers import MAX_RECORD_BYTES, Backend, KafkaBackend, Listener, MemoryBackend, embedded_broker
+from tests.broker_servers import KIND
+from tests.brokers import MAX_RECORD_BYTES, Backend, Listener, MemoryBackend, kafka_backend
 from tests.builders import eventually
 from worker.broker.base import Bounds, BrokerUnavailable, Committed, OutRecord, Reader, Record, RecordTooLarge
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # see tests/brokers.py
 
-BROKERS: Final = ["memory", pytest.param("embedded", marks=pytest.mark.embedded)]
+BROKERS: Final = ["memory", pytest.param(KIND, marks=getattr(pytest.mark, KIND))]
 MOVE: Final = 40.0
 """Seconds that a rebalance may take; the embedded broker takes about ten."""
 
 
 @pytest.fixture(scope="module", params=BROKERS)
-def broker(request: pytest.FixtureRequest) -> Iterator[Backend]:
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     if request.param == "memory":
         yield MemoryBackend()
         return
-    with embedded_broker() as server:
-        backend = KafkaBackend(server)
+    with kafka_backend(tmp_path_factory.mktemp("broker")) as backend:
         yield backend
-        backend.close()
 
 
 def until(reader: Reader, condition: Callable[[Mapping[int, Sequence[Record]]], bool], seconds: float = MOVE) -> None:
@@ -89,7 +89,7 @@ def test_bounds_are_the_first_offset_and_the_one_after_the_last(visitor: Reader)
 
 @pytest.mark.parametrize(("timestamp", "offset"), [(0, 0), (1000, 0), (2500, 2), (3000, 2), (5001, 5)])
 def test_an_offset_is_found_by_time(broker: Backend, visitor: Reader, timestamp: int, offset: int) -> None:
-    assert visitor.offset_at(0, timestamp) == (offset if broker.finds_by_own_time else 0)
+    assert visitor.offset_at(0, timestamp) == (offset if broker.abilities.finds_by_own_time else 0)
 
 
 def test_a_time_after_all_records_is_the_end(visitor: Reader) -> None:
@@ -113,7 +113,7 @@ def test_a_topic_has_an_id_of_its_own(broker: Backend, visitor: Reader) -> None:
 
 def test_a_topic_that_is_compacted_is_known_as_such_where_the_broker_tells(broker: Backend, visitor: Reader) -> None:
     compacted = broker.reader(broker.topic(compacted=True), Listener())
-    assert compacted.compacted() is broker.tells_policy
+    assert compacted.compacted() is broker.abilities.tells_policy
     assert visitor.compacted() is False
     compacted.close()
 
@@ -220,7 +220,7 @@ def test_partitions_that_are_not_held_may_be_named(member: Reader) -> None:
 
 def test_a_commit_is_read_back_with_its_note_where_the_broker_keeps_notes(broker: Backend, member: Reader) -> None:
     member.commit({0: Committed(3, "note"), 1: Committed(0, "other")})
-    note = "note" if broker.keeps_notes else None
+    note = "note" if broker.abilities.keeps_notes else None
     assert member.committed(0) == Committed(3, note)
     member.commit({0: Committed(4, "note")})
     assert member.committed(0) == Committed(4, note)
@@ -339,17 +339,15 @@ def test_a_record_that_the_broker_does_not_take_is_told_from_a_broker_that_is_aw
 
 
 @pytest.fixture(params=BROKERS)
-def restless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+def restless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Backend]:
     """A broker of its own, which may go away."""
     for module in ("kafka", "kafka_publisher"):
         monkeypatch.setattr(f"worker.broker.{module}.CALL_TIMEOUT_MS", 300)
     if request.param == "memory":
         yield MemoryBackend()
         return
-    with embedded_broker() as server:
-        backend = KafkaBackend(server)
+    with kafka_backend(tmp_path) as backend:
         yield backend
-        backend.close()
 
 
 def test_a_broker_that_is_away_is_named_as_such_by_every_call(restless: Backend) -> None:

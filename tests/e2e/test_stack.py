@@ -23,13 +23,14 @@ import pytest
 from ops import broker
 from ops.cli.state import read_user
 from ops.cli.target import find
-from ops.stack import endpoints, processes
+from ops.stack import endpoints, ports, processes
 from schemas.access import KafkaAccess
 from schemas.codec import decode_recommendation
 from schemas.headers import last
 from schemas.recommendation import Recommendation
+from tests.broker_servers import KIND
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.embedded, getattr(pytest.mark, KIND), pytest.mark.timeout(300)]
 
 ROOT: Final = Path(__file__).parents[2]
 POSTS: Final = ROOT / "ops" / "demo" / "stackexchange.jsonl.gz"
@@ -56,6 +57,14 @@ class Stack:
         )
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout if code == 0 else done.stderr
+
+    def up(self, workers: int) -> None:
+        self.kindred("up", "--kafka", KIND, "--workers", str(workers), "--detach")
+
+    def produce(self, posts: list[dict[str, Any]]) -> None:
+        path = self.data_dir / "piece.jsonl"
+        path.write_text("".join(json.dumps(post) + "\n" for post in posts), encoding="utf-8")
+        self.kindred("produce", str(path), "--field", "occurred_at=ts")
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.kindred(*arguments, "--json"))
@@ -86,7 +95,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 120.
 def running(data_dir: Path, *, encoder: str, workers: int) -> Iterator[Stack]:
     stack = Stack(data_dir, {"KINDRED_ENCODER": encoder, "HF_HUB_OFFLINE": "1"})
     try:
-        stack.kindred("up", "--workers", str(workers), "--detach")
+        stack.up(workers)
         yield stack
     finally:
         processes.down(data_dir)
@@ -146,6 +155,15 @@ def test_watch_model_and_doctor_have_something_to_say(real: Stack) -> None:
     assert {check["status"] for check in checks} <= {"ok", "warn"}
 
 
+@pytest.mark.encoder
+def test_an_audit_of_the_running_stack_finds_nothing(real: Stack) -> None:
+    wait_until(lambda: real.lag() == 0, "all applied")
+    report = real.json("audit")
+    assert (report["ok"], report["not_checked"]) == (True, [])
+    assert report["checked"]["records"] >= 200
+    assert report["checked"]["vectors"] == report["checked"]["users"] - report["checked"]["erased"] > 0
+
+
 @pytest.fixture(scope="module")
 def dummy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running(tmp_path_factory.mktemp("dummy") / "data", encoder="dummy", workers=2) as stack:
@@ -156,9 +174,7 @@ def test_killing_every_worker_while_events_arrive_loses_nothing_and_doubles_noth
     pieces = [posts(1500)[start : start + 250] for start in range(0, 1500, 250)]
     events: Counter[str] = Counter()
     for number, piece in enumerate(pieces):
-        path = dummy.data_dir / "piece.jsonl"
-        path.write_text("".join(json.dumps(post) + "\n" for post in piece), encoding="utf-8")
-        dummy.kindred("produce", str(path), "--field", "occurred_at=ts")
+        dummy.produce(piece)
         events.update(post["user_id"] for post in piece)
         if number in (1, 3):
             for name, pid in dummy.endpoints().pids.items():
@@ -232,3 +248,28 @@ def test_down_leaves_nothing_running(tmp_path: Path) -> None:
         stack.kindred("down")
         assert not [record for record in records if processes.alive(record)]
         assert "No stack was running" in stack.kindred("down")
+
+
+@pytest.mark.needs("keeps_log")
+def test_log_and_state_outlive_the_broker_and_the_whole_stack(tmp_path: Path) -> None:
+    early, middle, late = posts(600)[:200], posts(600)[200:400], posts(600)[400:]
+    with running(tmp_path / "data", encoder="dummy", workers=2) as stack:
+        stack.produce(early)
+        before = stack.endpoints()
+        os.kill(before.pids["broker"], signal.SIGKILL)
+        old = before.pids["broker"]
+        wait_until(lambda: stack.endpoints().pids.get("broker", old) != old, "broker restarted")
+        wait_until(lambda: ports.answers(int(before.kafka.rpartition(":")[2])), "broker answers where it was")
+        stack.produce(middle)
+        wait_until(lambda: stack.lag() == 0, "all events applied")
+        assert stack.endpoints().pids == before.pids | {"broker": stack.endpoints().pids["broker"]}
+        stack.kindred("down")
+        stack.up(2)
+        stack.produce(late)
+        wait_until(lambda: stack.lag() == 0, "all events applied")
+
+        events = Counter(post["user_id"] for post in posts(600))
+        target = find(stack.data_dir)
+        assert {user: read_user(target, user, b"").events for user in events} == events
+        said = (stack.data_dir / "logs" / "worker-0.log").read_text()
+        assert "healing" not in said, "what Redis knew was there again"

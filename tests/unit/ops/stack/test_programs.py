@@ -30,7 +30,8 @@ def test_a_missing_redis_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_worker_is_told_where_everything_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KINDRED_RELEASES", raising=False)
+    for name in ("KINDRED_RELEASES", "KINDRED_STATIC_MEMBERSHIP"):
+        monkeypatch.delenv(name, raising=False)
     program = programs.worker(1, ("w",), "kafka:1", "redis://r", 9, tmp_path)
     assert program.name == "worker-1"
     assert program.environment == {
@@ -40,7 +41,13 @@ def test_a_worker_is_told_where_everything_is(tmp_path: Path, monkeypatch: pytes
         "KINDRED_METRICS_HOST": "127.0.0.1",
         "KINDRED_METRICS_PORT": "9",
         "KINDRED_RELEASES": str(tmp_path.resolve()),
+        "KINDRED_STATIC_MEMBERSHIP": "false",
     }
+
+
+def test_a_worker_keeps_its_slot_in_the_group_where_the_broker_can(tmp_path: Path) -> None:
+    program = programs.worker(1, ("w",), "k", "r", 9, tmp_path, keeps_slots=True)
+    assert program.environment["KINDRED_STATIC_MEMBERSHIP"] == "true"
 
 
 def test_releases_that_the_operator_named_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
