@@ -10,12 +10,12 @@ STAMP  := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench constraints clean
+.PHONY: help setup demo test test-kafka test-fault soak test-compose check bench constraints clean
 
 help: ## Show this text.
 	@echo "Kindred: useful recommendations for a newcomer, from the first sentence they write."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "PYTHON=... chooses the interpreter (3.11 or newer), now: $(PYTHON)"
 
@@ -34,8 +34,28 @@ demo: $(STAMP) ## Start a stack, feed it real posts, show what newcomers are giv
 
 test: $(STAMP) ## Run all tests; those that mostly wait for a consumer group run four at a time.
 	$(RUN) -m pytest -q -n 2 tests/unit tests/property tests/contract
-	$(RUN) -m pytest -q -n 4 --dist worksteal tests/fault
+	$(RUN) -m pytest -q -n 4 --dist worksteal -m embedded tests/fault
 	$(RUN) -m pytest -q tests/e2e
+
+test-kafka: export KINDRED_TEST_BROKER := apache
+test-kafka: $(STAMP) ## Run the tests that speak to a broker on Apache Kafka (Java 17; Maven fetches it once).
+	$(RUN) -m pytest -q tests/contract/test_broker.py
+	$(RUN) -m pytest -q tests/e2e
+
+test-fault: export KINDRED_TEST_BROKER := apache
+test-fault: $(STAMP) ## Run all fault tests on Apache Kafka and Redis 8, each fault a few times, each ended by an audit.
+	$(RUN) -m pytest -q -n 2 --dist worksteal tests/fault
+
+soak: export KINDRED_TEST_BROKER := apache
+soak: export KINDRED_SOAK := 1
+soak: export KINDRED_FAULT_ROWS := $(CURDIR)/build/soak.jsonl
+soak: $(STAMP) ## The same with full counts (about two hours); leaves the table of docs/failures.md in build/soak.md.
+	mkdir -p build && rm -f build/soak.*
+	$(RUN) -m pytest -q -n 2 --dist worksteal tests/fault; status=$$?; \
+		$(RUN) -m tests.fault.table build/soak.jsonl | tee build/soak.md; exit $$status
+
+test-compose: $(STAMP) ## Run the tests of docker-compose.yml and those on containers (Docker with compose).
+	$(RUN) -m pytest -q tests/compose tests/containers
 
 check: $(STAMP) ## Format, lint, types (strict, tests included) and the direction of imports.
 	$(VENV)/bin/ruff format --check .

@@ -1,4 +1,4 @@
-"""`kindred doctor`, `dlq`, `offsets`: what is wrong, and what to do about it."""
+"""`kindred doctor`, `audit`, `dlq`, `offsets`: what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from ops.cli.options import DataDir, Json, Yes
 Partition = Annotated[int, typer.Argument(min=0, help="Partition of user-text.", metavar="PARTITION")]
 UpTo = Annotated[int, typer.Option("--to", min=0, help="The first offset that this does not reach.")]
 
+Stretches = Annotated[
+    list[str] | None,
+    typer.Option(help="Records that `offsets skip` has skipped, as PARTITION:FROM-TO.", show_default=False),
+]
+
 
 def register(app: typer.Typer) -> None:
     app.command()(doctor)
+    app.command()(audit)
     letters = typer.Typer(help="Dead letters: bad records of user-text.", no_args_is_help=True)
     letters.command("list")(dlq_list)
     letters.command("accept")(dlq_accept)
@@ -46,6 +52,44 @@ def doctor(
 
         Console().print(table(checks))
     if any(check.status == FAIL for check in checks):
+        raise typer.Exit(1)
+
+
+def audit(
+    data_dir: DataDir = None,
+    sample: Annotated[
+        int, typer.Option(min=1, help="Compute and compare the vectors of one user in N only.", metavar="N")
+    ] = 1,
+    undisturbed: Annotated[
+        bool,
+        typer.Option(help="Nothing was ever killed: repeats, and missing answers to users erased since, are findings."),
+    ] = False,
+    skipped: Stretches = None,
+    unanswered: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Records whose answers and dead letters may be missing, as PARTITION:FROM-TO.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Prove from outside that nothing was lost or doubled: replay the log serially and compare Redis and the topics.
+
+    Exits 0 when nothing was found, 1 otherwise. Settings must be the workers'. Best on a quiet stack: what is under way
+    is left out.
+    """
+    from ops.cli.audit import run_audit
+    from ops.cli.target import find
+
+    report = run_audit(
+        find(data_dir),
+        sample=sample,
+        undisturbed=undisturbed,
+        skipped=skipped or [],
+        unanswered=unanswered or [],
+        as_json=as_json,
+    )
+    if not report.ok:
         raise typer.Exit(1)
 
 
@@ -93,7 +137,7 @@ def dlq_redrive(
     done = redrive(find(data_dir), reason, agreed)
     typer.echo(
         f"{done.sent} sent again, {done.already} had been before, {done.left_out} cannot be (a part of the record did "
-        "not fit into its dead letter)."
+        f"not fit into its dead letter), {done.erased} must not be (their users were erased since)."
     )
 
 

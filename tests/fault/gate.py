@@ -1,6 +1,6 @@
 """A TCP gate before the broker that can hold back what is to be produced, while everything else goes through.
 
-Knows of Kafka's protocol only that a request is its length, then its number.
+Knows of Kafka's protocol only that a request is its length, its number, and a little further on who sends it.
 """
 
 from __future__ import annotations
@@ -8,21 +8,29 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
-from struct import unpack
+from struct import unpack, unpack_from
 from typing import Final
 
 from ops.stack.ports import HOST
 
+FREE: Final = "free"
+"""client_id of a producer that is never held back."""
+
 _PRODUCE: Final = 0
+_CLIENT: Final = 6
+"""Where the client_id begins in what follows length and number: after version and correlation id."""
 _PIECE: Final = 65_536
 
 
 class Gate:
-    """Open at first. Clients connect to `port`; `hold` keeps their produce requests until `release`."""
+    """Open at first. Clients connect to `address`; `hold` keeps their produce requests until `release`.
+
+    A connection whose request is kept gets no other through either, as with a broker that acknowledges slowly.
+    """
 
     def __init__(self) -> None:
         self._listener = socket.create_server((HOST, 0))
-        self.port: int = self._listener.getsockname()[1]
+        self.address = f"{HOST}:{self._listener.getsockname()[1]}"
         self._open = threading.Event()
         self._open.set()
         self._sockets: list[socket.socket] = []
@@ -61,7 +69,7 @@ class Gate:
             while len(head := requests.read(6)) == 6:
                 length, number = unpack(">ih", head)
                 body = requests.read(length - 2)
-                if number == _PRODUCE:
+                if number == _PRODUCE and not _sender(body).startswith(FREE):
                     self._open.wait()
                 broker.sendall(head + body)
         _hang_up(broker)
@@ -77,6 +85,11 @@ class Gate:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+
+def _sender(body: bytes) -> str:
+    (length,) = unpack_from(">h", body, _CLIENT)
+    return body[_CLIENT + 2 : _CLIENT + 2 + max(0, length)].decode()
 
 
 def _hang_up(end: socket.socket) -> None:

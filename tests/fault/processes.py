@@ -1,4 +1,4 @@
-"""The broker and the workers of a fault test as processes that can be killed, frozen and woken.
+"""The workers of a fault test as processes that can be killed, frozen and woken.
 
 Knows no topic and no state. Every process is ended by its own pid in the finalizer of the stack that made it.
 """
@@ -22,13 +22,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ops.errors import MissingExtra
-from ops.stack.ports import HOST, answers, claim
-from ops.stack.programs import broker
-from tests.fault.gate import Gate
-
 ROOT: Final = Path(__file__).parents[2]
-START_S: Final = 30.0
 PROMPT_S: Final = 30.0
 """For what should take a second or two: the machine may be busy."""
 
@@ -42,48 +36,9 @@ def wait_for(condition: Callable[[], bool], what: str | Callable[[], str], secon
         time.sleep(0.02)
 
 
-class Broker:
-    """The embedded broker on one port; forgets everything when it is killed. Clients come through the gate, if any."""
-
-    def __init__(self, directory: Path, gate: Gate | None = None) -> None:
-        self.port = claim(0, "broker", set())
-        self._gate = gate
-        self._log = directory / f"broker-{self.port}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def bootstrap(self) -> str:
-        return f"{HOST}:{self._gate.port if self._gate else self.port}"
-
-    def start(self) -> None:
-        try:
-            program = broker(self.port)
-        except MissingExtra as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(str(error))
-            pytest.skip(str(error))
-        told = program.arguments.index("--advertised-listener-url") + 1
-        arguments = [*program.arguments[:told], f"tcp://{self.bootstrap}", *program.arguments[told + 1 :]]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT)
-        wait_for(lambda: answers(self.port), f"the broker listens, see {self._log}", START_S)
-        if self._gate is not None:
-            self._gate.serve(self.port)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def freeze(self) -> None:
-        """It keeps its connections and answers nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def wake(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+def past(moment: float) -> bool:
+    """Whether it is later, by time.monotonic: for a fault that lasts a while, or comes at a random moment."""
+    return time.monotonic() > moment
 
 
 @dataclass(slots=True)

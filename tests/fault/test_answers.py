@@ -18,13 +18,16 @@ def test_nothing_is_committed_before_its_answers_are_acknowledged(make_stack: Ma
     stack = make_stack(gated=True)
     assert stack.gate is not None
     load = Load(number, partitions=PARTITIONS)
-    stack.produce(load.take(40))
-    stack.gate.hold()
+    stack.produce([*load.take(40), *load.bad(1, 0)])
     victim = stack.worker()
+    stack.wait_done()  # now it knows all topics: to ask for one it needs the connection that will be held
+    before = stack.committed()
+    stack.gate.hold()
+    stack.produce(load.take(40))
     store = stack.store(DummyEncoder().space)
     wait_for(lambda: store.watermarks()[0] == stack.ends, "Redis has seen all events", JOIN_S)
     store.close()
-    assert not any(stack.committed().values())
+    assert stack.committed() == before
     victim.kill()
     stack.gate.release()
     stack.worker()
@@ -44,4 +47,4 @@ def test_healing_answers_nobody_again(stack: Stack, number: int) -> None:
     stack.produce(load.take(100))
     stack.wait_done()
 
-    assert_equals_reference(stack, exactly_once=True)
+    assert_equals_reference(stack, undisturbed=True)

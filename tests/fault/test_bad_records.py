@@ -6,35 +6,44 @@ import pytest
 
 from model.encoder.dummy import DummyEncoder
 from schemas.topics import USER_TEXT
-from tests.fault.comparison import assert_equals_reference
+from tests.fault.comparison import KEY
+from tests.fault.counts import POISON, deadline
 from tests.fault.harness import PARTITIONS, Stack
 from tests.fault.load import Load
 from tests.fault.processes import wait_for
-from tests.fault.reference import KEY
+from tests.fault.tally import Tally
 from worker.decode import decode
 
-pytestmark = [pytest.mark.embedded, pytest.mark.redis8]
+pytestmark = [pytest.mark.embedded, pytest.mark.redis8, pytest.mark.timeout(deadline(POISON, 0.02))]
 
 PAUSED = 1
 
 
-def test_a_hundred_bad_records_in_a_row_pause_only_their_partition_until_they_are_accepted(
-    stack: Stack, number: int
+def test_a_flood_of_bad_records_pauses_only_its_partition_until_they_are_accepted(
+    stack: Stack, number: int, tally: Tally
 ) -> None:
     load = Load(number, partitions=PARTITIONS)
-    stack.produce([*load.take(400), *load.bad(150, PAUSED), *load.take(400)])
+    row = tally("flood of poison in one partition")
+    stack.produce([*load.take(400), *load.bad(POISON, PAUSED), *load.take(400)])
+    row.happened(POISON)
     worker = stack.worker()
     wait_for(lambda: worker.metric("kindred_partitions", state="paused") == 1, "a partition is paused", 60)
     stack.wait_done(except_for=[PAUSED])
     hundredth = _hundredth_in_a_row(stack)
     wait_for(lambda: stack.committed()[PAUSED] == hundredth, "what came before the hundredth went its way")
     assert f"kindred dlq accept {PAUSED}" in worker.readiness()
+    worker.kill()
+    stack.restart(worker)
+    wait_for(
+        lambda: worker.metric("kindred_partitions", state="paused") == 1, "it is paused in the next worker too", 60
+    )
+    assert stack.committed()[PAUSED] == hundredth
 
     store = stack.store(DummyEncoder().space)
-    store.note(f"accept:{PAUSED}", str(hundredth + 51))
+    store.note(f"accept:{PAUSED}", str(stack.ends[PAUSED]))
     store.close()
     stack.wait_done()
-    assert_equals_reference(stack)
+    row.audit(stack)
     wait_for(worker.ready, "the worker is ready again")
 
 

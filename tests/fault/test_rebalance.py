@@ -1,21 +1,54 @@
-"""Workers come, go, freeze and wake up while events keep coming."""
+"""Workers come and go while events keep coming."""
 
 from __future__ import annotations
 
 import signal
+import time
+from random import Random
 
 import pytest
 
-from schemas.topics import USER_TEXT
-from tests.fault.comparison import assert_equals_reference, known
+from tests.fault.comparison import assert_equals_reference
 from tests.fault.conftest import MakeStack
-from tests.fault.harness import JOIN_S, PARTITIONS, Stack
+from tests.fault.counts import REBALANCES, deadline
+from tests.fault.feed import feeding
+from tests.fault.harness import PARTITIONS, Stack
 from tests.fault.load import Load
 from tests.fault.processes import wait_for
+from tests.fault.tally import Tally
 
-pytestmark = [pytest.mark.embedded, pytest.mark.redis8]
+pytestmark = pytest.mark.redis8
+
+MOST_WORKERS = 4
 
 
+@pytest.mark.apache
+@pytest.mark.timeout(deadline(REBALANCES, 20))
+def test_workers_that_join_and_leave_under_load_lose_nothing_and_double_nothing(
+    stack: Stack, number: int, tally: Tally
+) -> None:
+    load, pick = Load(number, partitions=PARTITIONS), Random(number)
+    row = tally("rebalance: a worker joins, or leaves on SIGTERM")
+    running = [stack.worker(), stack.worker()]
+    stack.wait_ready()
+    with feeding(stack, load):
+        for _ in range(REBALANCES):
+            marks, began = stack.committed(), time.monotonic()
+            if len(running) == 1 or (len(running) < MOST_WORKERS and pick.random() < 0.5):
+                running.append(stack.worker())
+                stack.wait_ready(running[-1])
+            else:
+                leaving = running.pop(pick.randrange(len(running)))
+                leaving.signal(signal.SIGTERM)
+                assert leaving.exit_code() == 0
+            row.happened()
+            row.recovered(stack, marks, began)
+    stack.wait_done()
+
+    row.audit(stack)
+
+
+@pytest.mark.embedded
 def test_a_third_worker_joins_and_one_leaves_under_load(stack: Stack, number: int) -> None:
     load = Load(number, partitions=PARTITIONS)
     stack.produce(load.take(500))
@@ -34,28 +67,7 @@ def test_a_third_worker_joins_and_one_leaves_under_load(stack: Stack, number: in
     assert_equals_reference(stack)
 
 
-@pytest.mark.parametrize("step", [5, 6, 7], ids=["before-it-saved", "before-it-published", "before-it-committed"])
-def test_a_frozen_worker_that_wakes_up_brings_no_erased_user_back(stack: Stack, number: int, step: int) -> None:
-    load = Load(number, partitions=PARTITIONS, users=5000)
-    stack.produce(load.take(1500))
-    zombie = stack.worker(fail_point=f"{step}:30:stop")
-    wait_for(lambda: zombie.frozen, "the worker froze with a batch in hand", JOIN_S)
-    erased = _users_in_hand(stack)
-    stack.produce([load.tombstone(user) for user in erased])
-    heir = stack.worker()
-    stack.wait_done()
-    committed = stack.committed()
-    zombie.signal(signal.SIGCONT)
-    wait_for(lambda: "revoked" in zombie.said, "the zombie knows that it lost its partitions", JOIN_S)
-    wait_for(lambda: zombie.serves and heir.serves, "both share the partitions", JOIN_S)
-    assert all(mark >= committed[number] for number, mark in stack.committed().items()), "commits went backwards"
-    assert not [user for user in erased if known(stack, user)]
-    stack.produce(load.take(300))
-    stack.wait_done()
-
-    assert_equals_reference(stack)
-
-
+@pytest.mark.apache
 def test_a_worker_without_partitions_takes_over_after_redis_was_emptied(make_stack: MakeStack, number: int) -> None:
     stack = make_stack(partitions=1)
     load = Load(number, partitions=1)
@@ -74,15 +86,3 @@ def test_a_worker_without_partitions_takes_over_after_redis_was_emptied(make_sta
 
     assert standby.alive
     assert_equals_reference(stack)
-
-
-def _users_in_hand(stack: Stack) -> list[str]:
-    """Users with an event in what the frozen worker was about to save, publish or commit: far fewer than 200 events are
-    under way at a time."""
-    committed = stack.committed()
-    found = {
-        record.key.decode()
-        for record in stack.records(USER_TEXT)
-        if record.key and 0 <= record.offset - committed[record.partition] < 200
-    }
-    return sorted(user for user in found if user.startswith("u"))

@@ -1,0 +1,69 @@
+"""Sums over users (popularity, users of an item, label weights) and the names of items and labels, against the log's.
+
+Only where every event of the log is in them: the log is whole, and nothing is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isclose
+from typing import Final
+
+from ops.audit.expected import ItemSum
+from ops.audit.findings import Findings, Kind
+from ops.audit.held import Held, HeldItem
+from ops.audit.spill import Spill
+from schemas.state import hash64
+from worker.index import MAX_KNOWN_LABELS
+
+GAP: Final = 1e-8
+"""Of sums of doubles that were added in another order; popularity is a log2, so this is relative."""
+
+
+def check_items(spill: Spill, held: Held, findings: Findings) -> Iterator[int]:
+    """Yields how many items were compared since."""
+    for piece in spill.items():
+        found = held.items([item.item for item in piece])
+        names = spill.titles([item.item for item in piece])
+        for want, have in zip(piece, found, strict=True):
+            _item(want, have, names.get(want.item, set()), findings)
+        yield len(piece)
+    for items in held.item_hashes():
+        for item in set(items) - spill.known_items(items):
+            findings.add(Kind.ITEM_NAME, f"item {item:016x}", "is known to Redis, and no event names it")
+        yield 0
+
+
+def check_labels(spill: Spill, held: Held, findings: Findings) -> Iterator[int]:
+    """Yields how many labels were compared since."""
+    # Workers learn no more names than these.
+    all_named = spill.label_count() <= MAX_KNOWN_LABELS
+    for piece in spill.labels():
+        found = held.labels([label for label, _, _ in piece])
+        for (label, weight, name), (have, called) in zip(piece, found, strict=True):
+            where = f"label {label:016x}"
+            if not isclose(have, weight, rel_tol=GAP, abs_tol=GAP):
+                findings.add(Kind.LABEL_WEIGHT, where, f"weighs {have:.6g}, in the log {weight:.6g}")
+            if called != name and (called is not None or all_named):
+                findings.add(Kind.LABEL_NAME, where, f"is called {called!r}, in the log {name!r}")
+        yield len(piece)
+    for labels in held.label_hashes():
+        for label in set(labels) - spill.label_names(labels).keys():
+            findings.add(Kind.LABEL_NAME, f"label {label:016x}", "is known to Redis, and no event carries it")
+        yield 0
+
+
+def _item(want: ItemSum, have: HeldItem, names: set[tuple[str, str]], findings: Findings) -> None:
+    item_id = next((item_id for item_id, _ in names), None)
+    where = f"item {item_id}" if item_id is not None else f"item {want.item:016x}"
+    # Equal where both are nothing.
+    if have.popularity != want.popularity and not isclose(have.popularity, want.popularity, rel_tol=0, abs_tol=GAP):
+        said = f"log2 of its popularity is {have.popularity:.9g}, in the log {want.popularity:.9g}"
+        findings.add(Kind.POPULARITY, where, said)
+    if not want.users <= have.users <= want.users + want.spare:
+        findings.add(Kind.USERS_PER_ITEM, where, f"{have.users} users have it, in the log {want.users}")
+    if have.item_id is None or hash64(have.item_id) != want.item:
+        findings.add(Kind.ITEM_NAME, where, f"its id in Redis is {have.item_id!r}")
+    titles = {title for _, title in names if title}
+    if (have.title or "") not in (titles or {""}):
+        findings.add(Kind.ITEM_NAME, where, f"its title in Redis is {have.title!r}, which no event gave")
