@@ -23,6 +23,8 @@ Every setting is an environment variable. The first of these that has it wins:
 5. a TOML file named by `KINDRED_CONFIG` (or `--config FILE`), with the names below in lower case and without `KINDRED_`
 6. the default
 
+An empty value stands for none.
+
 Secrets (`KINDRED_REDIS_URL` with a password, `KINDRED_KAFKA_PASSWORD`, `KINDRED_USER_KEY_SECRET`) are never printed.
 
 | setting | type | default | meaning |

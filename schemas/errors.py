@@ -4,6 +4,7 @@ SchemaError
 ├── BadRecord          a record of a topic that breaks a rule; costs one dead letter, never stops a worker
 ├── DeadLetterError    a record of the dead letter topic that cannot be read back or sent again
 ├── ManifestError      a release's manifest that this version cannot read
+├── SettingsError      settings that a program cannot run with (schemas/settings.py)
 └── StateFormatError   bytes in Redis that this version cannot read (schemas/state.py)
 """
 
