@@ -17,7 +17,7 @@ from ops.audit.expected import Question
 from ops.audit.findings import Findings, Kind
 from ops.audit.leaks import hashes, suspects
 from ops.audit.listings import KEPT, Listings
-from ops.audit.replay import PARTIAL, ROAMS, entangled
+from ops.audit.replay import CUT, PARTIAL, ROAMS, entangled
 from ops.audit.rules import Rules, within
 from ops.audit.spill import Spill
 from ops.audit.window import Bounds, Window, topic_pieces
@@ -127,7 +127,7 @@ class Answers:
 
     def _could_be(self, question: Question, nth: int) -> bool:
         history = self._spill.load([question.user])[question.user]
-        loose = history.flags & (ROAMS | PARTIAL)
+        loose = history.flags & (ROAMS | PARTIAL | CUT)
         return bool(loose) and (
             question.nth <= nth <= self._rules.newcomer_events or entangled(history, self._rules.user_ttl_ms)
         )
@@ -179,7 +179,7 @@ class Answers:
             add(Kind.LEAKED_USER, f"{named[user]} of user {user.hex()}")
 
     def _missing(self, of: Bounds) -> None:
-        for question in self._spill.unanswered(ROAMS | PARTIAL, ended=self._rules.undisturbed):
+        for question in self._spill.unanswered(ROAMS | PARTIAL | CUT, ended=self._rules.undisturbed):
             if of.since_ms is None or question.timestamp > of.since_ms:
                 self._findings.add(
                     Kind.MISSING_ANSWER,

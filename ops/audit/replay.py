@@ -38,6 +38,8 @@ ERASED: Final = 4
 EXPIRED: Final = 8
 REPEATED: Final = 16
 """An event was skipped for its id."""
+CUT: Final = 32
+"""An earlier life of the user began before the log does: which number its events had nobody knows."""
 
 DIGEST: Final = 16
 
@@ -145,8 +147,8 @@ class Replay:
             history.flags |= ERASED if event.erases else EXPIRED
         if event.erases:
             self.counts.tombstones += 1
-            if not history.flags & ROAMS:
-                history.flags &= ~PARTIAL
+            if history.flags & PARTIAL and not history.flags & ROAMS:
+                history.flags = history.flags & ~PARTIAL | CUT
         made = update(
             {event.user: Stored(history.position, before)},
             [event],

@@ -53,6 +53,8 @@ from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, polled, slot_take
 
 HEARTBEAT_MS: Final = 1_000
 """A third of a session timeout or less; also bounds how long a finished hand-over waits for the IO thread to wake."""
+METADATA_MS: Final = 10_000
+"""How soon new partitions, and a topic that was made anew, are heard of."""
 
 
 class _Bridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
@@ -122,6 +124,7 @@ class KafkaReader:
                 heartbeat_interval_ms=min(HEARTBEAT_MS, session_timeout_ms // 3),
                 request_timeout_ms=max(CALL_TIMEOUT_MS, session_timeout_ms) + 5_000,
                 fetch_max_wait_ms=100,
+                metadata_max_age_ms=METADATA_MS,
             ),
             "consumer",
         )

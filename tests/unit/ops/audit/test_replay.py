@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ops.audit.replay import ERASED, EXPIRED, PARTIAL, REPEATED, ROAMS, entangled
+from ops.audit.replay import CUT, ERASED, EXPIRED, PARTIAL, REPEATED, ROAMS, entangled
 from ops.audit.rules import Stretch
 from ops.audit.spill import Spill
 from schemas.state import unpack_position
@@ -103,6 +103,7 @@ def test_a_log_that_begins_in_the_middle_makes_partial_users_until_they_are_eras
     replayed(spill, event("a", 100), event("b", 101), tombstone("b", 102), event("b", 103), whole=False)
     assert history(spill, "a").flags & PARTIAL
     assert not history(spill, "b").flags & PARTIAL
+    assert history(spill, "b").flags & CUT, "of the life before the tombstone the numbers are not known"
     assert needed(spill) == [(0, 103, 1)]
 
 

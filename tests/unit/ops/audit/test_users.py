@@ -115,6 +115,11 @@ def test_of_a_history_without_its_beginning_only_its_end_is_compared(spill: Spil
     assert kinds(want, HeldUser()) == {Kind.LOST_USER}
 
 
+def test_a_newest_event_that_may_repeat_one_from_before_the_log_may_have_been_skipped(spill: Spill) -> None:
+    want = told(spill, event("a", 50, event_id="x"), whole=False)
+    assert kinds(want, held(want, seen_at=1)) == set()
+
+
 def test_an_erased_user_must_be_gone_everywhere_and_leave_a_marker(spill: Spill) -> None:
     want = told(spill, event("a", 0), tombstone("a", 1))
     marker = HeldUser({0: 1}, None, age_ms=1000, in_feed=True)
