@@ -17,6 +17,7 @@ from typing import Any, Final
 import kafka
 import kafka.errors
 from kafka.admin import OffsetSpec, OffsetTimestamp
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from ops.errors import NoAnswer, NotAllowed, OpsError, Unreachable
 from schemas.access import KafkaAccess
@@ -177,7 +178,14 @@ def _offsets(client: Any, parts: Iterable[kafka.TopicPartition], spec: Any) -> d
     asked = dict.fromkeys(parts, spec)
     if not asked:
         return {}
-    return {part: found.offset for part, found in client.list_partition_offsets(asked).items()}
+    again = Retrying(
+        # A moved leader cannot tell its end for a moment, which says nothing of the broker's health.
+        retry=retry_if_exception(lambda error: isinstance(error, kafka.errors.RetriableError)),
+        stop=stop_after_delay(REQUEST_MS / 1000),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    )
+    return {part: found.offset for part, found in again(client.list_partition_offsets, asked).items()}
 
 
 def committed(client: Any, group: str, parts: Iterable[kafka.TopicPartition]) -> dict[kafka.TopicPartition, int | None]:

@@ -189,9 +189,14 @@ class Replay:
             nth=history.ordinal,
             event_id=hash64(event_id),
             timestamp=record.timestamp,
-            seen=frozenset(own if history.flags & ROAMS else state.items),
+            seen=frozenset(state.items if self._knows_items(history) else own),
             needed=late and not within(self._rules.unanswered, event.partition, event.offset),
         )
+
+    def _knows_items(self, history: History) -> bool:
+        """Whether every earlier event was surely seen before this one: not with several partitions, nor where one may
+        repeat an id from before the log, and was skipped."""
+        return not (history.flags & ROAMS or history.flags & PARTIAL and history.ids)
 
     def _bad(self, entry: Entry) -> Bad:
         record = entry.record

@@ -1,0 +1,1 @@
+"""The dashboard for operators. Grafana reads kindred.json; dashboard.py writes it."""
