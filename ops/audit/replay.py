@@ -196,7 +196,7 @@ class Replay:
     def _knows_items(self, history: History) -> bool:
         """Whether every earlier event was surely seen before this one: not with several partitions, nor where one may
         repeat an id from before the log, and was skipped."""
-        return not (history.flags & ROAMS or history.flags & PARTIAL and history.ids)
+        return not (history.flags & ROAMS or (history.flags & PARTIAL and history.ids))
 
     def _bad(self, entry: Entry) -> Bad:
         record = entry.record
