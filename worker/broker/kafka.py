@@ -54,9 +54,9 @@ from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, polled, slot_take
 HEARTBEAT_MS: Final = 1_000
 """A third of a session timeout or less; also bounds how long a finished hand-over waits for the IO thread to wake."""
 FETCH_BYTES: Final = 128 * 1024
-"""Of a partition at a time, some batches' worth: all of it is handed out before the next partition's turn comes, and with
-the client's 1 MiB a newcomer waited up to 30 s behind another partition's backlog at a CPU encoder's pace. A larger
-record comes all the same, alone."""
+"""Of a partition at a time, some batches' worth: all of it is handed out before the next partition's turn comes, and
+with the client's 1 MiB a newcomer waited up to 30 s behind another partition's backlog, at a CPU encoder's pace. A
+larger record comes all the same, alone."""
 METADATA_MS: Final = 10_000
 """How soon new partitions, and a topic that was made anew, are heard of."""
 
