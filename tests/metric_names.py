@@ -1,0 +1,27 @@
+"""The names under which a worker's metrics stand in Prometheus, by their declarations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from worker.metrics import Metrics
+
+SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
+    "counter": ("_total",),
+    "gauge": ("",),
+    "histogram": ("_bucket", "_sum", "_count"),
+    "info": ("_info",),
+}
+
+
+def series() -> set[str]:
+    """Of all metrics, those without a value yet included."""
+    found = Metrics().registry.collect()
+    return {f"{family.name}{suffix}" for family in found for suffix in SUFFIXES[family.type]}
+
+
+def named_in(query: str) -> set[str]:
+    """What a PromQL expression reads of Kindred: series, and recorded ones (with a colon)."""
+    return set(re.findall(r"\bkindred[_:][a-z0-9_:]+", query))

@@ -1,0 +1,23 @@
+"""The dashboard, read as it is; tests/compose runs its queries."""
+
+from __future__ import annotations
+
+import yaml
+
+from ops.grafana.dashboard import FILE, PANELS, SOURCE, text
+from tests.metric_names import named_in, series
+from tests.unit.ops.prometheus.test_rules import RECORDED
+
+
+def test_the_file_is_what_the_panels_say() -> None:
+    assert FILE.read_text() == text(), "run `python -m ops.grafana.dashboard`"
+
+
+def test_panels_read_only_what_a_worker_tells_or_a_rule_records() -> None:
+    read = set().union(*(named_in(query) for panel in PANELS for query, _ in panel.queries))
+    assert read <= series() | {rule["record"] for rule in RECORDED}
+
+
+def test_panels_ask_the_source_that_is_provisioned() -> None:
+    (source,) = yaml.safe_load((FILE.parent / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    assert {"type": source["type"], "uid": source["uid"]} == SOURCE
