@@ -50,7 +50,7 @@ test-fault: $(STAMP) ## Run all fault tests on Apache Kafka and Redis 8, each fa
 soak: export KINDRED_TEST_BROKER := apache
 soak: export KINDRED_SOAK := 1
 soak: export KINDRED_FAULT_ROWS := $(CURDIR)/build/soak.jsonl
-soak: $(STAMP) ## The same with full counts (about two hours); leaves the table of docs/failures.md in build/soak.md.
+soak: $(STAMP) ## The same with full counts (over an hour); leaves the table of docs/failures.md in build/soak.md.
 	mkdir -p build && rm -f build/soak.*
 	$(RUN) -m pytest -q -n 2 --dist worksteal tests/fault; status=$$?; \
 		$(RUN) -m tests.fault.table build/soak.jsonl | tee build/soak.md; exit $$status

@@ -56,7 +56,8 @@ class Outbox:
                 event_id=event.event_id or default_event_id(record.topic, record.partition, record.offset),
                 text=entry.text,
                 vector=state.vector,
-                items=state.items,
+                # A repeated answer is made from today's state, whose latest items may no longer have the event's own.
+                items=state.items if log.item is None or log.item in state.items else (*state.items, log.item),
                 labels=state.labels,
                 created_at=now_ms,
             )

@@ -98,7 +98,8 @@ class Answers:
         seen = frozenset[int]()
         if question is not None:
             self._fits(said, question, add)
-            seen = question.seen
+            if not question.answers:
+                seen = question.seen  # a repeat is made from a later state, which knows the latest items only
         elif not self._may_ask(said):
             add(Kind.UNASKED_ANSWER, f"{trigger.partition}/{trigger.offset} is not one of its user's first events")
         self._items(said, seen, add)

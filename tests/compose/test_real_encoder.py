@@ -14,7 +14,7 @@ from tests.compose.stack import FIRST_EVENTS, running
 
 POSTS: Final = 200
 START_S: Final = 400.0
-"""The demo waits for a worker that is ready: 30 s on two idle cores, for the first one of a machine."""
+"""The demo waits for a worker that is ready: half a minute or more for the first one of a machine."""
 
 
 @pytest.mark.docker

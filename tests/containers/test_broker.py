@@ -19,14 +19,14 @@ from tests.contract.test_broker import *  # noqa: F403
 pytestmark = pytest.mark.docker
 
 
-@pytest.fixture(scope="module")
-def broker(lasting_broker: KafkaInContainer) -> Iterator[Backend]:  # type: ignore[no-redef] # instead of the contract's
+@pytest.fixture(scope="module")  # type: ignore[no-redef] # instead of the contract's
+def broker(lasting_broker: KafkaInContainer) -> Iterator[Backend]:
     with _backend(lasting_broker) as found:
         yield found
 
 
-@pytest.fixture
-def restless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:  # type: ignore[no-redef] # likewise
+@pytest.fixture  # type: ignore[no-redef] # likewise
+def restless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """A broker of its own, which may go away."""
     for module in ("kafka", "kafka_publisher"):
         monkeypatch.setattr(f"worker.broker.{module}.CALL_TIMEOUT_MS", 300)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -232,6 +233,9 @@ class Stack:
         try:
             found = self.admin.list_group_offsets({self.group: None})[self.group]
         except KafkaError:
+            # Nobody has committed yet; or the group's coordinator has moved, which this client would not notice.
+            with suppress(KafkaError):
+                self._clients.pop("admin").close()
             return dict.fromkeys(range(self._partitions), 0)
         marks = {place.partition: max(0, int(mark.offset)) for place, mark in found.items()}
         return {number: marks.get(number, 0) for number in range(self._partitions)}

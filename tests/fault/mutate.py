@@ -54,7 +54,7 @@ def _field(sending: Sending, pick: Random) -> Sending:
     """Another value, or none, in a field."""
     try:
         fields = json.loads(sending.value or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return sending
     if not isinstance(fields, dict):
         return sending

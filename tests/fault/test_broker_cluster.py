@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import OffsetSpec, TopicPartition
+from kafka.errors import KafkaError
 
 from schemas.topics import USER_TEXT, topic_name
 from tests.broker_servers import Cluster, apache_cluster
@@ -28,6 +30,8 @@ pytestmark = [
     pytest.mark.timeout(deadline(NODE_KILLS, NODE_AWAY_S + 60)),
 ]
 
+PREFERRED = 0
+"""The kind of election that gives every partition back to the first of its copies."""
 FOLLOWERS = (1, 2)
 """The nodes that are stopped; the first one stays, the stack looks after it."""
 
@@ -54,12 +58,14 @@ def test_one_of_three_brokers_gone_costs_nothing(cluster: Cluster, stack: Stack,
             stack.wait_committed(sum(stack.committed().values()) + 200)
             node = cluster.nodes[FOLLOWERS[turn % 2]]
             marks, killed = stack.committed(), time.monotonic()
+            stack.close_clients()  # those that hold on to the node that dies would not find the others
             node.kill()
             row.happened()
             row.recovered(stack, marks, killed)
             back = killed + NODE_AWAY_S
             wait_for(partial(past, back), "the time is over", NODE_AWAY_S + 5)
             node.start()
+            stack.close_clients()  # a client asks the controller that it once heard of, which may be another by now
             wait_for(lambda: _in_sync(stack), "all copies are up to date", 60)
     stack.wait_done()
 
@@ -77,13 +83,16 @@ def test_a_leader_that_moves_costs_nothing(cluster: Cluster, stack: Stack, numbe
             stack.wait_committed(sum(stack.committed().values()) + 200)
             node = cluster.nodes[FOLLOWERS[turn % 2]]
             marks, stopped = stack.committed(), time.monotonic()
+            stack.close_clients()
             node.stop()
             row.happened()
             row.recovered(stack, marks, stopped)
             node.start()
+            stack.close_clients()  # a client asks the controller that it once heard of, which may be another by now
             wait_for(lambda: _in_sync(stack), "all copies are up to date", 60)
-            stack.admin.elect_leaders("PREFERRED", raise_errors=False)
+            stack.admin.elect_leaders(PREFERRED, raise_errors=False)
     stack.wait_done()
+    wait_for(lambda: _tell_ends(stack), "new leaders tell where the log ends")
 
     row.audit(stack)
 
@@ -91,3 +100,13 @@ def test_a_leader_that_moves_costs_nothing(cluster: Cluster, stack: Stack, numbe
 def _in_sync(stack: Stack) -> bool:
     found: list[Any] = stack.admin.describe_topics([topic_name(USER_TEXT, stack.namespace)])
     return all(len(each["isr_nodes"]) == 3 for each in found[0]["partitions"])
+
+
+def _tell_ends(stack: Stack) -> bool:
+    """A leader that was just elected does not, until the others have followed it."""
+    topic = topic_name(USER_TEXT, stack.namespace)
+    try:
+        stack.admin.list_partition_offsets({TopicPartition(topic, number): OffsetSpec.LATEST for number in stack.ends})
+    except KafkaError:
+        return False
+    return True

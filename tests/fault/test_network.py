@@ -30,6 +30,8 @@ pytestmark = [
 
 SLOW_S = 0.05
 """Added to every piece, either way."""
+SLOW_PER_SECOND = 40
+"""Events, so few that two workers keep up."""
 
 Trouble = Literal["cut", "stalled"]
 
@@ -116,14 +118,14 @@ def _slow(stack: Stack, network: Proxy, number: int, row: Row) -> None:
     load = Load(number, partitions=PARTITIONS)
     stack.worker()
     stack.worker()
-    with feeding(stack, load):
+    with feeding(stack, load, SLOW_PER_SECOND):
         for _ in range(CUTS):
-            stack.wait_committed(sum(stack.committed().values()) + 200)
+            stack.wait_committed(sum(stack.committed().values()) + 50)
             network.slow(SLOW_S)
             marks = stack.committed()
             row.happened()
             row.recovered(stack, marks, time.monotonic())
-            stack.wait_committed(sum(stack.committed().values()) + 300)
+            stack.wait_committed(sum(stack.committed().values()) + 50)
             network.mend()
     stack.wait_done()
 

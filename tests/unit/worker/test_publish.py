@@ -108,3 +108,9 @@ def test_labels_that_redis_may_have_lost_are_told_again() -> None:
     index = Index(4, 1 << 20)
     index.learn([], [(hash64("sea"), "sea")])
     assert outbox().labels(batch(entry(1, labels=["sea"]), publish_from=2), index) == [(hash64("sea"), "sea")]
+
+
+def test_an_event_asks_with_its_own_item_even_where_the_state_no_longer_has_it() -> None:
+    late = entry(0, item_id="boat")
+    ((_, question),) = outbox().questions(batch(late), [late], [seen(1)], NOW)
+    assert question.items == (5, hash64("boat"))
