@@ -98,8 +98,8 @@ class Answers:
         seen = frozenset[int]()
         if question is not None:
             self._fits(said, question, add)
-            if not question.answers:
-                seen = question.seen  # a repeat is made from a later state, which knows the latest items only
+            # A repeat is made from a later state, which knows the latest items only, and the event's own.
+            seen = frozenset([question.own]) if question.answers else question.seen
         elif not self._may_ask(said):
             add(Kind.UNASKED_ANSWER, f"{trigger.partition}/{trigger.offset} is not one of its user's first events")
         self._items(said, seen, add)

@@ -37,7 +37,8 @@ class History:
 @dataclass(frozen=True, slots=True)
 class Question:
     """An event that may be answered. nth: its number among the user's events in its partition; seen: items that must
-    not be recommended; needed: whether its answer may be missed; answers: how many there were."""
+    not be recommended; own: the event's, 0 for none; needed: whether its answer may be missed; answers: how many there
+    were."""
 
     partition: int
     offset: int
@@ -47,6 +48,7 @@ class Question:
     event_id: int
     timestamp: int
     seen: frozenset[int]
+    own: int
     needed: bool
     answers: int = 0
 

@@ -190,6 +190,7 @@ class Replay:
             event_id=hash64(event_id),
             timestamp=record.timestamp,
             seen=frozenset(state.items if self._knows_items(history) else own),
+            own=event.item or 0,
             needed=late and not within(self._rules.unanswered, event.partition, event.offset),
         )
 

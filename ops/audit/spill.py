@@ -29,7 +29,7 @@ _TABLES: Final = """
 CREATE TABLE users(user BLOB PRIMARY KEY, position BLOB, state BLOB, flags INT, life INT, partition INT, ordinal INT,
     events INT, ids INT, mass REAL, oldest INT, newest INT);
 CREATE TABLE questions(partition INT, offset INT, user BLOB, life INT, nth INT, event_id INT, timestamp INT, seen BLOB,
-    needed INT, answers INT DEFAULT 0, PRIMARY KEY(partition, offset)) WITHOUT ROWID;
+    own INT, needed INT, answers INT DEFAULT 0, PRIMARY KEY(partition, offset)) WITHOUT ROWID;
 CREATE TABLE letters(partition INT, offset INT, reason TEXT, timestamp INT, key BLOB, value BLOB, needed INT,
     found INT DEFAULT 0, PRIMARY KEY(partition, offset)) WITHOUT ROWID;
 CREATE TABLE items(item INTEGER PRIMARY KEY, popularity REAL, users INT, spare INT);
@@ -102,12 +102,15 @@ class Spill:
 
     def ask(self, questions: Iterable[Question]) -> None:
         rows = (
-            (q.partition, q.offset, q.user, q.life, q.nth, q.event_id - _SHIFT, q.timestamp, _packed(q.seen), q.needed)
+            (
+                *(q.partition, q.offset, q.user, q.life, q.nth, q.event_id - _SHIFT, q.timestamp),
+                *(_packed(q.seen), q.own - _SHIFT, q.needed),
+            )
             for q in questions
         )
         self._db.executemany(
-            "INSERT INTO questions(partition, offset, user, life, nth, event_id, timestamp, seen, needed) "
-            "VALUES(?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO questions(partition, offset, user, life, nth, event_id, timestamp, seen, own, needed) "
+            "VALUES(?,?,?,?,?,?,?,?,?,?)",
             rows,
         )
 
@@ -271,9 +274,10 @@ def _history(row: Sequence[Any]) -> History:
 
 
 def _question(row: Sequence[Any]) -> Question:
-    partition, offset, user, life, nth, event_id, timestamp, seen, needed, answers = row
+    partition, offset, user, life, nth, event_id, timestamp, seen, own, needed, answers = row
     items = frozenset(int.from_bytes(seen[at : at + 8], "little") for at in range(0, len(seen), 8))
-    return Question(partition, offset, user, life, nth, event_id + _SHIFT, timestamp, items, bool(needed), answers)
+    event_id, own = event_id + _SHIFT, own + _SHIFT
+    return Question(partition, offset, user, life, nth, event_id, timestamp, items, own, bool(needed), answers)
 
 
 def _packed(items: Iterable[int]) -> bytes:
