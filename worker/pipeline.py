@@ -240,12 +240,16 @@ class Pipeline:
         if not self.follower.due():
             return
         try:
-            self.follower.refresh()
-            if fell_back([dict(marks) for marks in self.left], self._store.watermarks()):
+            stored = self._persist.once("redis", self._refreshed)
+            if fell_back([dict(marks) for marks in self.left], stored):
                 log.warning("Redis is behind what this worker left there")
                 self._start_over()
         except StoreUnavailable as error:
             log.debug("the feed cannot be read: %s", error)
+
+    def _refreshed(self) -> Watermarks:
+        self.follower.refresh()
+        return self._store.watermarks()
 
     def _start_over(self) -> None:
         """Redis has fallen back. The index goes first: it must not take for known what Redis has forgotten, because

@@ -36,14 +36,26 @@ class Persistent:
 
     def __call__(self, service: Service, call: Callable[[], T]) -> T:
         try:
+            return self.once(service, call)
+        except _PASSING:
+            result = self._repeat(service, call)
+        self._answers(service)
+        return result
+
+    def once(self, service: Service, call: Callable[[], T]) -> T:
+        """A call that is made again later by itself: trouble is told, and comes through."""
+        try:
             result = call()
         except _PASSING as error:
             self._note(service, error)
-            result = self._repeat(service, call)
+            raise
+        self._answers(service)
+        return result
+
+    def _answers(self, service: Service) -> None:
         if self._health.clear(service):
             self._metrics.unavailable.labels(service).set(0)
             log.info("%s answers again", service)
-        return result
 
     def _repeat(self, service: Service, call: Callable[[], T]) -> T:
         def noted(state: RetryCallState) -> None:

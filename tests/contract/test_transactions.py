@@ -88,6 +88,7 @@ class Place:
 
 
 def until(condition: Callable[[], Any]) -> None:
+    """The markers of a committed transaction are written a moment after the commit."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
@@ -109,7 +110,7 @@ def test_outputs_and_offsets_become_visible_together_and_not_before(place: Place
     transactions.publish([record(place, b"a"), record(place, b"b")])
     assert place.seen() == []
     transactions.commit({0: Committed(5, "a note")}, reader.membership())
-    assert sorted(place.seen()) == [b"a", b"b"]
+    until(lambda: sorted(place.seen()) == [b"a", b"b"])
     assert reader.committed(0) == Committed(5, "a note")
 
 
@@ -119,7 +120,7 @@ def test_what_was_aborted_is_never_seen(place: Place) -> None:
     transactions.abort()
     transactions.publish([record(place, b"b")])
     transactions.commit({0: Committed(1)}, reader.membership())
-    assert place.seen() == [b"b"]
+    until(lambda: place.seen() == [b"b"])
 
 
 def test_an_earlier_worker_of_the_slot_is_fenced_and_what_it_left_open_aborted(place: Place) -> None:
@@ -129,11 +130,11 @@ def test_an_earlier_worker_of_the_slot_is_fenced_and_what_it_left_open_aborted(p
     heir.open()
     heir.publish([record(place, b"of its heir")])
     heir.commit({0: Committed(1)}, reader.membership())
-    assert place.seen() == [b"of its heir"]  # nothing open holds the reader up
+    until(lambda: place.seen() == [b"of its heir"])  # nothing open holds the reader up
     with pytest.raises((BrokerUnavailable, Undecided)):
         zombie.commit({0: Committed(2)}, reader.membership())
     assert reader.committed(0) == Committed(1)
-    assert place.seen() == [b"of its heir"]
+    until(lambda: place.seen() == [b"of its heir"])
 
 
 def test_a_fenced_producer_is_replaced_by_a_fresh_one(place: Place) -> None:
@@ -144,7 +145,7 @@ def test_a_fenced_producer_is_replaced_by_a_fresh_one(place: Place) -> None:
         first.commit({0: Committed(1)}, reader.membership())
     first.publish([record(place, b"a")])
     first.commit({0: Committed(1)}, reader.membership())
-    assert place.seen() == [b"a"]
+    until(lambda: place.seen() == [b"a"])
 
 
 def test_offsets_of_an_earlier_generation_are_refused_and_nothing_of_them_is_seen(place: Place) -> None:
@@ -157,7 +158,7 @@ def test_offsets_of_an_earlier_generation_are_refused_and_nothing_of_them_is_see
     assert refused.value.retry
     transactions.publish([record(place, b"a")])
     transactions.commit({0: Committed(1)}, first.membership())
-    assert place.seen() == [b"a"]
+    until(lambda: place.seen() == [b"a"])
 
 
 def test_who_is_no_member_has_no_word(lasting_broker: BrokerServer, place: Place) -> None:

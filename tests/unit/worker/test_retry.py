@@ -85,3 +85,17 @@ def test_an_abandoned_call_gives_its_last_error_within_its_pause() -> None:
     bench.persist.abandon.set()
     thread.join(10)
     assert [str(error) for error in errors] == ["gone"]
+
+
+def test_a_call_that_is_made_again_by_itself_tells_its_trouble_and_comes_through() -> None:
+    metrics, health = Metrics(), Health()
+    persist = Persistent(metrics, health, longest_pause=0.01)
+
+    def away() -> None:
+        raise StoreUnavailable("no route")
+
+    with pytest.raises(StoreUnavailable):
+        persist.once("redis", away)
+    assert metrics.registry.get_sample_value("kindred_unavailable", {"service": "redis"}) == 1
+    assert persist.once("redis", lambda: 7) == 7
+    assert metrics.registry.get_sample_value("kindred_unavailable", {"service": "redis"}) == 0
