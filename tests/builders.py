@@ -355,3 +355,11 @@ def expected_ids(world: World) -> set[str]:
         if seen[record.key] <= K:
             due.add(recommendation_id(record.key.decode(), record.topic, record.partition, record.offset))
     return due
+
+
+def in_order(world: World) -> None:
+    """A user's answers stand in the topic in the order of their numbers."""
+    numbers: dict[str, list[int]] = {}
+    for user, nth in world.answered():
+        numbers.setdefault(user, []).append(nth)
+    assert all(found == sorted(found) for found in numbers.values())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from tests.builders import Gate, K, World, eventually, expected_ids, story
-from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, OutRecord, Undecided
-from worker.broker.memory import MemoryReader, MemoryTransactions
-from worker.errors import BadSettings
+from tests.builders import Gate, K, World, eventually, expected_ids, in_order, story
+from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, OutRecord, RecordTooLarge, Undecided
+from worker.broker.memory import MemoryBroker, MemoryReader, MemorySent, MemoryTransactions
+from worker.errors import BadSettings, WrongTopic
 
 
 @pytest.fixture
@@ -134,3 +135,59 @@ def test_a_broker_that_isolates_nothing_is_refused_with_the_remedy(world: World)
         error = made.await_error()
     assert isinstance(error, BadSettings)
     assert "KINDRED_DELIVERY=at_least_once" in str(error)
+
+
+# At least once.
+
+
+class ShyPublisher:
+    """Takes records, but the first acknowledgements fail; like a broker that restarts."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._failures = 5
+
+    def send(self, records: Sequence[OutRecord]) -> ShySent:
+        return ShySent(MemorySent(self._broker, list(records)), self._fail)
+
+    def _fail(self) -> None:
+        if self._failures:
+            self._failures -= 1
+            raise BrokerUnavailable("no leader")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ShySent:
+    def __init__(self, sent: MemorySent, fail: Callable[[], None]) -> None:
+        self._sent = sent
+        self._fail = fail
+
+    def wait(self, timeout_s: float) -> None:
+        self._fail()
+        self._sent.wait(timeout_s)
+
+
+def test_what_was_not_acknowledged_is_sent_again_before_anything_is_committed(world: World) -> None:
+    story(world)
+    with world.worker(publisher=ShyPublisher) as made:
+        made.finish()
+        assert made.value("kindred_retries_total", service="kafka") >= 5
+    assert world.ids() == Counter(expected_ids(world))
+    in_order(world)
+
+
+class SmallPublisher(ShyPublisher):
+    def send(self, records: Sequence[OutRecord]) -> ShySent:
+        if records:
+            raise RecordTooLarge("1001 bytes, at most 1000")
+        return super().send(records)
+
+
+def test_a_broker_that_takes_no_record_of_the_agreed_size_stops_the_worker_with_a_remedy(world: World) -> None:
+    world.write("anna")
+    with world.worker(publisher=SmallPublisher) as made:
+        error = made.await_error()
+    assert isinstance(error, WrongTopic)
+    assert "max.message.bytes" in str(error)

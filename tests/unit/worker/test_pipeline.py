@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,12 +21,10 @@ from tests.builders import (
     World,
     eventually,
     expected_ids,
+    in_order,
     key_of,
     story,
 )
-from worker.broker.base import BrokerUnavailable, OutRecord, RecordTooLarge
-from worker.broker.memory import MemoryBroker, MemorySent
-from worker.errors import WrongTopic
 from worker.store.base import Changes, FellBack, StoreUnavailable, UserWrite, Write
 from worker.store.memory import MemoryStore
 
@@ -380,67 +378,6 @@ def test_redis_may_be_away_for_a_while_and_nothing_is_lost_or_reordered(world: W
     assert world.ids() == Counter(expected_ids(world))
     in_order(world)
     same(world, undisturbed(world))
-
-
-class ShyPublisher:
-    """Takes records, but the first acknowledgements fail; like a broker that restarts."""
-
-    def __init__(self, broker: MemoryBroker) -> None:
-        self._broker = broker
-        self._failures = 5
-
-    def send(self, records: Sequence[OutRecord]) -> ShySent:
-        return ShySent(MemorySent(self._broker, list(records)), self._fail)
-
-    def _fail(self) -> None:
-        if self._failures:
-            self._failures -= 1
-            raise BrokerUnavailable("no leader")
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class ShySent:
-    def __init__(self, sent: MemorySent, fail: Callable[[], None]) -> None:
-        self._sent = sent
-        self._fail = fail
-
-    def wait(self, timeout_s: float) -> None:
-        self._fail()
-        self._sent.wait(timeout_s)
-
-
-def test_what_was_not_acknowledged_is_sent_again_before_anything_is_committed(world: World) -> None:
-    story(world)
-    with world.worker(publisher=ShyPublisher) as made:
-        made.finish()
-        assert made.value("kindred_retries_total", service="kafka") >= 5
-    assert world.ids() == Counter(expected_ids(world))
-    in_order(world)
-
-
-def in_order(world: World) -> None:
-    """A user's answers stand in the topic in the order of their numbers."""
-    numbers: dict[str, list[int]] = {}
-    for user, nth in world.answered():
-        numbers.setdefault(user, []).append(nth)
-    assert all(found == sorted(found) for found in numbers.values())
-
-
-class SmallPublisher(ShyPublisher):
-    def send(self, records: Sequence[OutRecord]) -> ShySent:
-        if records:
-            raise RecordTooLarge("1001 bytes, at most 1000")
-        return super().send(records)
-
-
-def test_a_broker_that_takes_no_record_of_the_agreed_size_stops_the_worker_with_a_remedy(world: World) -> None:
-    world.write("anna")
-    with world.worker(publisher=SmallPublisher) as made:
-        error = made.await_error()
-    assert isinstance(error, WrongTopic)
-    assert "max.message.bytes" in str(error)
 
 
 # The index.
