@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.builders import Worker, World, eventually, key_of, story
 from tests.stores import batch, event, user
 from worker.follow import Follower
 from worker.index import Index
 from worker.metrics import Metrics
-from worker.store.base import StoreUnavailable
+from worker.store.base import Changes, StoreUnavailable, UserWrite, Write
 from worker.store.memory import MemoryData, MemoryStore
 
 ANNA, BO = user("anna"), user("bo")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
 
 
 class Scene:
@@ -72,3 +80,47 @@ def test_a_store_that_is_away_leaves_the_index_as_it_was_and_growing_stale() -> 
         scene.follower.refresh()
     assert scene.follower.index.donors == 1
     assert (scene.metrics.registry.get_sample_value("kindred_index_staleness_seconds") or 0) > 0
+
+
+# In a whole worker.
+
+
+def test_a_donor_of_another_worker_is_found_through_the_feed(world: World) -> None:
+    world.write("bo", item_id="boat", item_title="boat", partition=1)
+    with world.worker() as one:
+        one.finish()
+        with world.worker(name="worker-1") as two:
+            eventually(lambda: both(one, two), "both have a partition")
+            world.write("cy", item_id="ship", item_title="ship", partition=1)
+            eventually(lambda: one.value("kindred_donors") == two.value("kindred_donors") == 2, "both know both")
+
+
+def both(one: Worker, two: Worker) -> bool:
+    return all(made.value("kindred_partitions", state="running") == 1 for made in (one, two))
+
+
+class Unsteady(MemoryStore):
+    """Fails in the middle of its second snapshot."""
+
+    snapshots = 0
+
+    def snapshot(self) -> Iterator[Changes]:
+        self.snapshots += 1
+        yield from super().snapshot()
+        if self.snapshots == 2:
+            raise StoreUnavailable("gone in the middle")
+
+
+def test_an_index_that_could_not_be_loaded_whole_is_loaded_again(world: World) -> None:
+    story(world)
+    other = World()
+    other.write("zoe")
+    other.work()
+    position, state = other.users()[key_of("zoe")]
+    with world.worker(store=Unsteady) as made:
+        made.finish()
+        with world.data.lock:  # the feed has lost an entry before this worker could read it
+            world.store().save(Write({}, [{} for _ in range(4)], [UserWrite(key_of("zoe"), b"", position, state)]))
+            for shard in world.data.stored:
+                shard.trimmed = shard.last
+        eventually(lambda: made.value("kindred_donors") == 13, "all donors are there")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,7 +16,6 @@ from tests.builders import (
     TEXTS,
     Gate,
     K,
-    Worker,
     World,
     eventually,
     expected_ids,
@@ -25,7 +23,7 @@ from tests.builders import (
     key_of,
     story,
 )
-from worker.store.base import Changes, FellBack, StoreUnavailable, UserWrite, Write
+from worker.store.base import FellBack, StoreUnavailable, UserWrite, Write
 from worker.store.memory import MemoryStore
 
 
@@ -378,50 +376,6 @@ def test_redis_may_be_away_for_a_while_and_nothing_is_lost_or_reordered(world: W
     assert world.ids() == Counter(expected_ids(world))
     in_order(world)
     same(world, undisturbed(world))
-
-
-# The index.
-
-
-def test_a_donor_of_another_worker_is_found_through_the_feed(world: World) -> None:
-    world.write("bo", item_id="boat", item_title="boat", partition=1)
-    with world.worker() as one:
-        one.finish()
-        with world.worker(name="worker-1") as two:
-            eventually(lambda: both(one, two), "both have a partition")
-            world.write("cy", item_id="ship", item_title="ship", partition=1)
-            eventually(lambda: one.value("kindred_donors") == two.value("kindred_donors") == 2, "both know both")
-
-
-def both(one: Worker, two: Worker) -> bool:
-    return all(made.value("kindred_partitions", state="running") == 1 for made in (one, two))
-
-
-class Unsteady(MemoryStore):
-    """Fails in the middle of its second snapshot."""
-
-    snapshots = 0
-
-    def snapshot(self) -> Iterator[Changes]:
-        self.snapshots += 1
-        yield from super().snapshot()
-        if self.snapshots == 2:
-            raise StoreUnavailable("gone in the middle")
-
-
-def test_an_index_that_could_not_be_loaded_whole_is_loaded_again(world: World) -> None:
-    story(world)
-    other = World()
-    other.write("zoe")
-    other.work()
-    position, state = other.users()[key_of("zoe")]
-    with world.worker(store=Unsteady) as made:
-        made.finish()
-        with world.data.lock:  # the feed has lost an entry before this worker could read it
-            world.store().save(Write({}, [{} for _ in range(4)], [UserWrite(key_of("zoe"), b"", position, state)]))
-            for shard in world.data.stored:
-                shard.trimmed = shard.last
-        eventually(lambda: made.value("kindred_donors") == 13, "all donors are there")
 
 
 def test_nothing_is_committed_past_a_batch_that_met_a_store_which_fell_back(world: World) -> None:
