@@ -23,7 +23,7 @@ from ops.errors import NoAnswer, NotAllowed, OpsError, Unreachable
 from schemas.access import KafkaAccess
 from schemas.topics import TOPICS, Topic, topic_name
 from worker.broker.base import BrokerRefused, BrokerUnavailable
-from worker.broker.kafka_client import translated
+from worker.broker.kafka_client import making_no_topics, translated
 from worker.broker.kafka_rights import NOT_ALLOWED, check_tls
 
 CONNECT_MS: Final = 5_000
@@ -92,6 +92,7 @@ def producer(access: KafkaAccess, *, linger_ms: int = LINGER_MS) -> Iterator[Any
         client = kafka.KafkaProducer(
             **access.arguments(),
             bootstrap_timeout_ms=CONNECT_MS,
+            kafka_client=making_no_topics,
             max_block_ms=REQUEST_MS,
             linger_ms=linger_ms,
             compression_type="lz4" if linger_ms else None,
@@ -111,6 +112,7 @@ def reader(access: KafkaAccess) -> Iterator[Any]:
             bootstrap_timeout_ms=CONNECT_MS,
             request_timeout_ms=REQUEST_MS,
             group_id=None,
+            kafka_client=making_no_topics,
             enable_auto_commit=False,
             isolation_level="read_committed",
             fetch_max_wait_ms=100,

@@ -234,6 +234,8 @@ def _apache(
     for number, port in enumerate(client_ports, 1):
         controller_port = claim(0, "controller", taken)
         own = {
+            # Kafka's own default, which only shows what makes a topic by mistake.
+            "auto.create.topics.enable": "true",
             # Records of tests are as old as a test wants them.
             "log.retention.ms": "-1",
             "offsets.topic.num.partitions": "2",

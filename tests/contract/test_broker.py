@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import pytest
 
@@ -79,6 +80,17 @@ def test_a_topic_has_its_partitions(visitor: Reader) -> None:
 
 def test_a_topic_that_does_not_exist_has_none(broker: Backend) -> None:
     made = broker.reader("nowhere", Listener())
+    assert list(made.partitions()) == []
+    made.close()
+
+
+def test_reading_a_topic_that_does_not_exist_does_not_make_it(broker: Backend) -> None:
+    name = uuid4().hex
+    made = broker.reader(name, Listener())
+    made.join()
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        assert not made.poll(0.1, 10)
     assert list(made.partitions()) == []
     made.close()
 

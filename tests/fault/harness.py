@@ -229,14 +229,20 @@ class Stack:
         return sorted(found, key=lambda record: (record.partition, record.offset))
 
     def committed(self) -> dict[int, int]:
-        """Partition → committed offset of the group, 0 where there is none."""
-        try:
-            found = self.admin.list_group_offsets({self.group: None})[self.group]
-        except KafkaError:
-            # Nobody has committed yet; or the group's coordinator has moved, which this client would not notice.
-            with suppress(KafkaError):
-                self._clients.pop("admin").close()
-            return dict.fromkeys(range(self._partitions), 0)
+        """Partition → committed offset of the group, 0 where there is none. Waits for a coordinator that is away."""
+        found: dict[TopicPartition, Any] = {}
+
+        def answered() -> bool:
+            try:
+                found.update(self.admin.list_group_offsets({self.group: None})[self.group])
+            except KafkaError:
+                # The broker makes its first one just now; or it has moved, which this client would not notice.
+                with suppress(KafkaError):
+                    self._clients.pop("admin").close()
+                return False
+            return True
+
+        wait_for(answered, f"the coordinator of {self.group} answers", JOIN_S)
         marks = {place.partition: max(0, int(mark.offset)) for place, mark in found.items()}
         return {number: marks.get(number, 0) for number in range(self._partitions)}
 

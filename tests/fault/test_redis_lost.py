@@ -51,6 +51,7 @@ def test_a_redis_that_falls_back_while_it_runs_is_healed_under_load(
                 older.put_back(client)
             row.happened()
             row.recovered(stack, marks, lost)
+        _go_on(stack)
     stack.wait_done()
 
     row.audit(stack)
@@ -107,13 +108,14 @@ def _kill_again_and_again(
             down()
             stack.redis.start()
             row.recovered(stack, marks, killed)
+        _go_on(stack)
     stack.wait_done()
 
     row.audit(stack)
 
 
 def _go_on(stack: Stack) -> None:
-    """Some hundred events further."""
+    """Some hundred events further: past all that was under way, so that what was lost meanwhile has been noticed."""
     stack.wait_committed(sum(stack.committed().values()) + 150)
 
 

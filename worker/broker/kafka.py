@@ -49,7 +49,7 @@ from worker.broker.base import (
     Record,
     SlotTaken,
 )
-from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, polled, slot_taken, translated
+from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, making_no_topics, polled, slot_taken, translated
 
 HEARTBEAT_MS: Final = 1_000
 """A third of a session timeout or less; also bounds how long a finished hand-over waits for the IO thread to wake."""
@@ -120,6 +120,7 @@ class KafkaReader:
                 group_id=group,
                 group_instance_id=slot,
                 client_id=client_id,
+                kafka_client=making_no_topics,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
@@ -136,6 +137,7 @@ class KafkaReader:
         self._make_scout = lambda: KafkaConsumer(
             **access.arguments(),
             client_id=f"{client_id}-ends",
+            kafka_client=making_no_topics,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=1 << 20,

@@ -7,7 +7,7 @@ from kafka import KafkaConsumer, TopicPartition
 from schemas.access import KafkaAccess
 from worker.broker import header_names
 from worker.broker.base import Record
-from worker.broker.kafka_client import asked, polled
+from worker.broker.kafka_client import asked, making_no_topics, polled
 
 
 class KafkaItemLog:
@@ -19,6 +19,7 @@ class KafkaItemLog:
             lambda: KafkaConsumer(
                 **access.arguments(),
                 client_id=client_id,
+                kafka_client=making_no_topics,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
                 enable_auto_commit=False,

@@ -14,7 +14,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from schemas.access import KafkaAccess
 from worker.broker.base import OutRecord, RecordTooLarge
-from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, translated
+from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, making_no_topics, translated
 
 
 def sendable(record: OutRecord) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def producer_options(client_id: str, max_record_bytes: int) -> dict[str, Any]:
     defaults."""
     return {
         "client_id": client_id,
+        "kafka_client": making_no_topics,
         "linger_ms": 2,
         "batch_size": 128 * 1024,
         "max_request_size": max_record_bytes + 64 * 1024,

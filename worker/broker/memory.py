@@ -105,7 +105,7 @@ class MemoryBroker:
         with self.lock:
             members = [m for m in self.members if (m.group, m.topic) == (group, topic)]
             wanted: dict[MemoryReader, set[int]] = {m: set() for m in members}
-            if members:
+            if members and topic in self.topics:
                 for number in range(len(self.topics[topic].partitions)):
                     wanted[members[number % len(members)]].add(number)
         for member, numbers in wanted.items():
@@ -173,9 +173,9 @@ class MemoryReader:
                 self._broker.appended.wait(left)
 
     def _take(self, max_records: int) -> dict[int, Sequence[Record]]:
-        topic = self._broker.topics[self.topic]
         taken: dict[int, Sequence[Record]] = {}
         for number in sorted(self.owned - self.paused):
+            topic = self._broker.topics[self.topic]
             start = max(self.positions[number], topic.begin[number])
             place = start - topic.begin[number]
             records = topic.partitions[number][place : place + max_records]

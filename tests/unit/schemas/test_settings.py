@@ -56,7 +56,13 @@ def wrong() -> str:
 
 def test_without_anything_kafka_is_spoken_to_in_the_clear(given: Set) -> None:
     given()
-    assert read_settings(ConnectionSettings).kafka().arguments() == {"bootstrap_servers": ["localhost:9092"]}
+    access = read_settings(ConnectionSettings).kafka()
+    assert (access.arguments()["bootstrap_servers"], dict(access.security)) == (["localhost:9092"], {})
+
+
+def test_a_broker_that_was_away_for_long_is_found_within_a_second(given: Set) -> None:
+    given()
+    assert read_settings(ConnectionSettings).kafka().arguments()["reconnect_backoff_max_ms"] <= 1000
 
 
 def test_several_brokers_are_separated_by_commas(given: Set) -> None:
@@ -67,7 +73,7 @@ def test_several_brokers_are_separated_by_commas(given: Set) -> None:
 def test_tls_checks_the_certificate_and_the_name(given: Set, pem: Path) -> None:
     given(kafka_security="SSL", kafka_ca=pem / "ca.pem")
     access = read_settings(ConnectionSettings).kafka()
-    assert access.arguments().keys() == {"bootstrap_servers", "security_protocol", "ssl_context"}
+    assert access.security.keys() == {"security_protocol", "ssl_context"}
     assert access.tls is not None
     assert access.tls.check_hostname
     assert access.tls.verify_mode.name == "CERT_REQUIRED"
@@ -96,7 +102,7 @@ def test_an_empty_value_stands_for_none(given: Set) -> None:
     # docker compose passes variables that nobody has set as empty ones.
     given(kafka_user="", kafka_password="", kafka_ca="", redis_url="", releases="")
     settings = read_settings(ConnectionSettings)
-    assert settings.kafka().arguments() == {"bootstrap_servers": ["localhost:9092"]}
+    assert settings.kafka() == KafkaAccess("localhost:9092")
     assert settings.releases == Path(".kindred/releases")
 
 
