@@ -111,6 +111,16 @@ class Replay:
         self._spill.ask(questions)
         self._spill.bad(bad)
 
+    def loosen(self, records: Sequence[Record]) -> None:
+        """A piece of the log again, once all of it has been taken: notes the items and labels of users with whom the
+        order between partitions decides more than rounding. Nobody can tell what their sums must be."""
+        read = [record for record in records if not within(self._rules.skipped, record.partition, record.offset)]
+        events = [entry.log for entry in (decode(record, self._key) for record in read) if entry.log is not None]
+        histories = self._spill.load({event.user for event in events})
+        for event in events:
+            if entangled(histories[event.user], self._rules.user_ttl_ms):
+                self._spill.loosen(event.labels if event.item is None else (event.item, *event.labels))
+
     def _encode(self, entries: Iterable[Entry]) -> NDArray[np.float32]:
         """(N, D), LogEvent.vector points into it."""
         read = [e for e in entries if e.text and e.log is not None and self._rules.sampled(e.log.user)]

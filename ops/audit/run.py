@@ -16,7 +16,7 @@ that begins later) stands in docs/audit.md. Nothing is written to Kafka or Redis
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from model.encoder.base import Encoder
@@ -27,7 +27,7 @@ from ops.audit.held import Held
 from ops.audit.interests import check_interests
 from ops.audit.letters import Letters
 from ops.audit.listings import Listings, read_listings
-from ops.audit.replay import ROAMS, Replay
+from ops.audit.replay import ROAMS, Replay, entangled
 from ops.audit.report import Checked, Report
 from ops.audit.rules import Rules
 from ops.audit.spill import Spill
@@ -37,6 +37,7 @@ from ops.cli import state
 from ops.cli.target import Target
 from ops.errors import NotFound
 from schemas.topics import DEAD_LETTERS, ITEMS, RECOMMENDATIONS, USER_INTERESTS, USER_TEXT
+from worker.broker.base import Record
 
 
 class Progress(Protocol):
@@ -103,14 +104,21 @@ class _Audit:
         )
 
     def _replay(self, replay: Replay) -> None:
+        self._read("replay", lambda piece, window: replay.take(piece, whole=window.whole))
+        users = (history for histories in self._spill.users() for history in histories)
+        if any(entangled(history, self._rules.user_ttl_ms) for history in users):
+            self._read("order", lambda piece, _: replay.loosen(piece))
+
+    def _read(self, step: str, take: Callable[[list[Record], Window], None]) -> None:
+        """All windows, one partition after the other."""
         total = sum(window.stop - window.start for window in self._windows)
         done = 0
         for window in self._windows:
             topic = self._target.topic(USER_TEXT)
             for piece in pieces(self._target.kafka, topic, window.partition, window.start, window.stop):
-                replay.take(piece, whole=window.whole)
+                take(piece, window)
                 done += len(piece)
-                self._progress("replay", done, total)
+                self._progress(step, done, total)
 
     def _redis(self, topic_id: str, *, whole: bool) -> tuple[UserCounts, bool]:
         """What Redis holds; and whether nothing was under way."""
@@ -207,6 +215,8 @@ class _Audit:
             )
         if not whole:
             say("sums over users, and the beginnings of users' histories: the log no longer has all that was applied")
+        if loose := self._spill.loose_count():
+            say(f"sums of {loose} items and labels that the order between partitions decides")
         if users.expired:
             say(f"{users.expired} users whose time to live is over")
         if self._rules.sample > 1:

@@ -38,6 +38,7 @@ CREATE TABLE labels(label INTEGER PRIMARY KEY, weight REAL, name TEXT);
 CREATE TABLE holders(item INT, user BLOB, PRIMARY KEY(item, user)) WITHOUT ROWID;
 CREATE TABLE listings(item INT, partition INT, offset INT, timestamp INT, listed INT, available INT, expires INT,
     PRIMARY KEY(item, partition, offset)) WITHOUT ROWID;
+CREATE TABLE loose(hash INTEGER PRIMARY KEY);
 CREATE TABLE interests(user BLOB PRIMARY KEY, partition INT, offset INT) WITHOUT ROWID;
 """
 
@@ -214,6 +215,17 @@ class Spill:
 
     def label_count(self) -> int:
         return self._one("SELECT COUNT(*) FROM labels")
+
+    def loosen(self, hashes: Iterable[int]) -> None:
+        """Items and labels whose sums the order between partitions decides."""
+        self._db.executemany("INSERT OR IGNORE INTO loose VALUES(?)", ((each - _SHIFT,) for each in hashes))
+
+    def loose(self, hashes: Iterable[int]) -> set[int]:
+        asked = [each - _SHIFT for each in hashes]
+        return {each + _SHIFT for (each,) in self._among("SELECT hash FROM loose WHERE hash IN", asked)}
+
+    def loose_count(self) -> int:
+        return self._one("SELECT COUNT(*) FROM loose")
 
     def holders(self, item: int, but: UserKey, most: int) -> int:
         """How many users other than this one ever had the item, at most so many."""

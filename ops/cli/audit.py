@@ -30,6 +30,7 @@ from worker.update import DAY_MS
 
 STEPS: Final = {
     "replay": "replaying the log",
+    "order": "looking at users in several partitions",
     "users": "comparing users",
     "sums": "comparing sums and names",
     "keys": "looking through Redis",

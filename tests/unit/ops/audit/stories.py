@@ -66,6 +66,7 @@ def replayed(spill: Spill, *records: Record, rules: Rules = RULES, whole: bool =
     replay = Replay(rules, DummyEncoder(), spill)
     for partition in sorted({record.partition for record in records}):
         replay.take([record for record in records if record.partition == partition], whole=whole)
+    replay.loosen(records)
     return replay
 
 

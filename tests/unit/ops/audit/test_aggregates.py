@@ -6,12 +6,12 @@ from typing import cast
 
 import pytest
 
-from ops.audit.aggregates import check_items
+from ops.audit.aggregates import check_items, check_labels
 from ops.audit.findings import Findings, Kind
 from ops.audit.held import Held, HeldItem
 from ops.audit.spill import Spill
 from schemas.state import hash64
-from tests.unit.ops.audit.stories import event, replayed
+from tests.unit.ops.audit.stories import event, replayed, tombstone
 
 
 class _Items:
@@ -53,3 +53,46 @@ def test_users_whom_redis_dropped_unnoticed_may_still_be_counted() -> None:
             findings = Findings()
             list(check_items(spill, cast(Held, _Items(replace(have, users=users))), findings))
             assert findings.counts[Kind.USERS_PER_ITEM] == found
+
+
+@pytest.mark.parametrize(("elsewhere", "found"), [(0, 1), (1, 0)], ids=["one partition", "order unknown"])
+def test_a_sum_that_the_order_between_partitions_decides_is_left_out(elsewhere: int, found: int) -> None:
+    findings = Findings()
+    with Spill() as spill:
+        replayed(spill, event("a", 0, item_id="i"), tombstone("a", 1, partition=elsewhere))
+        ((want,),) = spill.items()
+        assert want.users == 0
+        # As if the tombstone had been read first.
+        list(check_items(spill, cast(Held, _Items(HeldItem(want.popularity, 1, "i", None))), findings))
+    assert findings.counts[Kind.USERS_PER_ITEM] == found
+
+
+def test_a_name_is_compared_also_where_a_sum_is_left_out() -> None:
+    findings = Findings()
+    with Spill() as spill:
+        replayed(spill, event("a", 0, item_id="i"), tombstone("a", 0, partition=1))
+        list(check_items(spill, cast(Held, _Items(HeldItem(0.0, 0, "j", None))), findings))
+    assert set(findings.counts) == {Kind.ITEM_NAME}
+
+
+class _Labels:
+    """A Redis that holds one label."""
+
+    def __init__(self, weight: float) -> None:
+        self._weight = weight
+
+    def labels(self, _labels: Sequence[int]) -> list[tuple[float, str]]:
+        return [(self._weight, "bread")]
+
+    def label_hashes(self) -> Iterator[list[int]]:
+        yield [hash64("bread")]
+
+
+@pytest.mark.parametrize(("elsewhere", "found"), [(0, 1), (1, 0)], ids=["one partition", "order unknown"])
+def test_so_is_a_weight_of_a_label(elsewhere: int, found: int) -> None:
+    findings = Findings()
+    with Spill() as spill:
+        replayed(spill, event("a", 0, labels=["bread"], event_id="e"), event("a", 1, elsewhere, event_id="e"))
+        (((_, weight, _),),) = spill.labels()
+        list(check_labels(spill, cast(Held, _Labels(weight + 1)), findings))
+    assert findings.counts[Kind.LABEL_WEIGHT] == found
