@@ -43,7 +43,7 @@ class Abilities:
     tells_policy: it tells how a topic is cleaned up. finds_by_own_time: offsets are found by the records' own
     timestamps, else by the time of their arrival. isolates_transactions: a read_committed consumer sees no aborted
     record. keeps_slots: a member that comes back under its group.instance.id has its partitions again, without a
-    rebalance."""
+    rebalance. adds_partitions: to a topic that is there."""
 
     keeps_log: bool
     keeps_notes: bool
@@ -51,6 +51,7 @@ class Abilities:
     finds_by_own_time: bool
     isolates_transactions: bool
     keeps_slots: bool
+    adds_partitions: bool
 
 
 EMBEDDED: Final = Abilities(
@@ -60,6 +61,7 @@ EMBEDDED: Final = Abilities(
     finds_by_own_time=False,
     isolates_transactions=False,
     keeps_slots=False,
+    adds_partitions=False,
 )
 APACHE: Final = Abilities(
     keeps_log=True,
@@ -68,6 +70,7 @@ APACHE: Final = Abilities(
     finds_by_own_time=True,
     isolates_transactions=True,
     keeps_slots=True,
+    adds_partitions=True,
 )
 ABILITIES: Final[Mapping[Kind, Abilities]] = {"embedded": EMBEDDED, "apache": APACHE}
 

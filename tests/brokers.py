@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from uuid import uuid4
 
 import kafka
+from kafka.admin import NewPartitions
 
 from schemas.access import KafkaAccess
 from tests.broker_servers import APACHE, Abilities, BrokerServer, broker_server
@@ -38,6 +39,9 @@ class Backend(Protocol):
 
     def topic(self, partitions: int = 1, *, compacted: bool = False) -> str:
         """Make a topic of a new name."""
+
+    def add_partitions(self, topic: str, count: int) -> None:
+        """From now on the topic has so many."""
 
     def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
         """A member to be, of a group of its own if none is given; whoever asks for it closes it."""
@@ -70,6 +74,14 @@ class MemoryBackend:
         name = uuid4().hex
         self._broker.add_topic(name, partitions, compacted=compacted)
         return name
+
+    def add_partitions(self, topic: str, count: int) -> None:
+        found = self._broker.topics[topic]
+        while len(found.partitions) < count:
+            found.partitions.append([])
+            found.begin.append(0)
+        for group in {member.group for member in self._broker.members if member.topic == topic}:
+            self._broker.rebalance(group, topic)
 
     def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
         return MemoryReader(self._broker, topic, group or uuid4().hex, listener)
@@ -116,6 +128,9 @@ class KafkaBackend:
         settings = {"num_partitions": partitions, "replication_factor": 1, "configs": configs}
         self._admin.create_topics({name: settings}, wait_for_metadata=True)
         return name
+
+    def add_partitions(self, topic: str, count: int) -> None:
+        self._admin.create_partitions({topic: NewPartitions(count)})
 
     def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
         return KafkaReader(

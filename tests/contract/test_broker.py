@@ -137,6 +137,25 @@ def test_who_has_not_joined_has_no_place_in_the_group(visitor: Reader) -> None:
 # A group of one.
 
 
+@pytest.mark.needs("adds_partitions")
+def test_partitions_that_are_added_come_however_short_the_polls(
+    broker: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.broker.kafka.METADATA_MS", 500)
+    name, listener = broker.topic(), Listener()
+    made = broker.reader(name, listener)
+    made.join()
+    until(made, lambda _: listener.has() == {0})
+    for count in (2, 3):
+        broker.add_partitions(name, count)
+        deadline = time.monotonic() + MOVE
+        while listener.has() != set(range(count)):
+            assert time.monotonic() < deadline, "the join was forgotten"
+            assert not made.poll(0.0, 10)
+            time.sleep(0.005)
+    made.close()
+
+
 @dataclass(slots=True)
 class Joined:
     reader: Reader
