@@ -55,6 +55,7 @@ soak: $(STAMP) ## The same with full counts (over an hour); leaves the table of 
 	$(RUN) -m pytest -q -n 2 --dist worksteal tests/fault; status=$$?; \
 		$(RUN) -m tests.fault.table build/soak.jsonl | tee build/soak.md; exit $$status
 
+test-compose: export KINDRED_TEST_BROKER := apache
 test-compose: $(STAMP) ## Run the tests of docker-compose.yml and those on containers (Docker with compose).
 	$(RUN) -m pytest -q tests/compose tests/containers
 

@@ -18,7 +18,7 @@ import kafka
 from kafka.admin import NewPartitions
 
 from schemas.access import KafkaAccess
-from tests.broker_servers import APACHE, Abilities, BrokerServer, broker_server
+from tests.broker_servers import APACHE, Abilities, broker_server
 from worker.broker.base import Publisher, Reader, RebalanceListener
 from worker.broker.kafka import KafkaReader
 from worker.broker.kafka_publisher import KafkaPublisher
@@ -113,10 +113,24 @@ class _RawName(str):
         return UNREADABLE
 
 
-class KafkaBackend:
-    """Kafka's protocol, spoken by a broker process."""
+class Server(Protocol):
+    """A broker in a process or a container."""
 
-    def __init__(self, server: BrokerServer) -> None:
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def abilities(self) -> Abilities: ...
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class KafkaBackend:
+    """Kafka's protocol, spoken by a broker of its own."""
+
+    def __init__(self, server: Server) -> None:
         self.abilities = server.abilities
         self._server = server
         self._admin = kafka.KafkaAdminClient(bootstrap_servers=server.address)
@@ -189,15 +203,21 @@ class KafkaBackend:
 @contextmanager
 def kafka_backend(directory: Path) -> Iterator[KafkaBackend]:
     """A running broker of the kind that is tested, ended at the end."""
+    with broker_server(directory) as server, backend_of(server) as backend:
+        yield backend
+
+
+@contextmanager
+def backend_of(server: Server) -> Iterator[KafkaBackend]:
+    """On a running broker."""
     log = logging.getLogger("kafka")
     level = log.level
     # kafka-python leaves the sockets of refused connections to the garbage collector, and kept log records hold them.
     log.setLevel(logging.CRITICAL + 1)
     try:
-        with broker_server(directory) as server:
-            backend = KafkaBackend(server)
-            yield backend
-            backend.close()
+        backend = KafkaBackend(server)
+        yield backend
+        backend.close()
     finally:
         log.setLevel(level)
         with warnings.catch_warnings():
