@@ -24,10 +24,11 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
+from model.users import UserWrite, user_key
 from schemas.state import MAX_EVENT_IDS, MAX_ITEMS, MAX_LABELS, UserState, pack_position, pack_state
 from tests.redis_servers import Kind, RedisServer, redis_server
-from worker.store.base import UserWrite, Watermarks, Write
-from worker.store.keys import ShardKeys, shard_of_user, user_key
+from worker.store.base import Watermarks, Write
+from worker.store.keys import ShardKeys, shard_of_user
 from worker.store.redis import RedisStore
 
 DIMENSION: Final = 384

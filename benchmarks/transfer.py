@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from model.evidence import NEIGHBOURS
+from model.index import Changes, Index, NearestFactory
+from model.item_table import ItemRow
 from model.nearest import Floats, Nearest, NumpyNearest
 from model.transfer import TransferWeights, transfer
 from schemas.state import UserState
 from worker.answer import Question, answer
-from worker.index import Index, NearestFactory
-from worker.store.base import Changes, ItemRow
 
 CENTRES = 300
 PUT = 512

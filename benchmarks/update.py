@@ -15,11 +15,10 @@ from rich.table import Table
 
 from benchmarks.worker import posts
 from model.encoder.dummy import DummyEncoder
+from model.update import DAY_MS, update
+from model.users import Stored, UserKey, user_key
 from worker.broker.base import Record
 from worker.decode import decode
-from worker.store.base import Stored, UserKey
-from worker.store.keys import user_key
-from worker.update import DAY_MS, update
 
 BATCH = 256
 NOW_MS = 1_767_268_800_000

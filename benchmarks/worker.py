@@ -35,12 +35,14 @@ from rich.table import Table
 from model.clean import clean
 from model.encoder.base import Encoder
 from model.encoder.load import load_encoder
+from model.item_table import ItemEntry
+from model.users import UserWrite
 from ops import broker
 from ops.stack import ports, programs
 from schemas.access import KafkaAccess
 from schemas.settings import ConnectionSettings
 from schemas.state import UserState, hash64, pack_position, pack_state
-from worker.store.base import ItemEntry, UserWrite, Write
+from worker.store.base import Write
 from worker.store.redis import RedisStore
 
 POSTS = Path("ops/demo/stackexchange.jsonl.gz")

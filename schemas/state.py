@@ -4,7 +4,7 @@ A user is two byte strings. The *position* says where the user stands in the log
 is compared, as bytes, by the save script. The *state* is everything else. A user who was erased has a position and no
 state.
 
-This module knows nothing of Redis, of the space or of what the numbers are used for; `worker/update.py` makes them.
+This module knows nothing of Redis, of the space or of what the numbers are used for; `model/update.py` makes them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class UserState:
 
     vector: (D,) float16, the decayed mean of the user's text vectors in the encoder's space, rounded after every event;
         all zeros when nothing has moved it.
-    weight: log2 of the mean's forward-decayed weight (landmark and half-life in `worker/update.py`); -inf when empty.
+    weight: log2 of the mean's forward-decayed weight (landmark and half-life in `model/update.py`); -inf when empty.
     last_time, seen_at: newest `occurred_at` and newest Kafka timestamp, milliseconds since 1970.
     count: events applied, all partitions together.
     first: (partition, offset) of the first K events in the order in which they were applied.

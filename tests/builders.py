@@ -18,7 +18,10 @@ from random import Random
 from typing import Any, Final, Literal
 
 from model.encoder.dummy import DummyEncoder
+from model.index import Index
 from model.transfer_weights import TransferWeights
+from model.update import DAY_MS
+from model.users import UserKey, user_key
 from schemas.codec import decode_recommendation, encode
 from schemas.dead_letter import DeadLetter, read_dead_letter
 from schemas.headers import Headers
@@ -30,16 +33,13 @@ from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader
 from worker.catalogue import Catalogue
 from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
 from worker.health import Health
-from worker.index import Index
 from worker.loop import Assignments, Limits
 from worker.metrics import Metrics
 from worker.publish import Outbox
 from worker.retry import Persistent
 from worker.service import Options, Parts, Service
-from worker.store.base import Store, UserKey
-from worker.store.keys import user_key
+from worker.store.base import Store
 from worker.store.memory import MemoryData, MemoryStore
-from worker.update import DAY_MS
 
 TEXTS: Final = "user-text"
 OUT: Final = "recommendations"

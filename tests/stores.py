@@ -14,8 +14,11 @@ from uuid import uuid4
 import numpy as np
 import redis
 
+from model.index import Changes
+from model.item_table import ItemEntry, ItemRow
+from model.users import UserKey, UserWrite
 from schemas.state import UserState, hash64, pack_position, pack_state
-from worker.store.base import Changes, FeedLost, ItemEntry, ItemRow, Store, UserKey, UserWrite, Watermarks, Write
+from worker.store.base import FeedLost, Store, Watermarks, Write
 from worker.store.connection import Connection
 from worker.store.keys import ShardKeys, meta_key
 from worker.store.memory import MemoryData, MemoryStore

@@ -15,12 +15,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.index import Index
 from model.nearest import Floats
 from model.points import is_chinese, points
 from model.transfer import DONORS, PARTS, POPULAR, SHARED, TEXT, Transferred, TransferWeights, transfer
+from model.users import UserKey
 from schemas.recommendation import recommendation_id
-from worker.index import Index
-from worker.store.base import UserKey
 
 LEAST_SHARE: Final = 0.05
 """A part that gave less than this of an item's score is no reason."""

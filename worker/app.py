@@ -14,10 +14,13 @@ from functools import partial
 from typing import Final
 
 from model.errors import ReleaseRefused
+from model.index import Index
 from model.manifest import inside
 from model.nearest import Nearest, NumpyNearest
 from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
+from model.update import DAY_MS
+from model.users import user_key
 from schemas.topics import DEAD_LETTERS, ITEMS, RECOMMENDATIONS, USER_INTERESTS, USER_TEXT, topic_name
 from worker.answer import answer
 from worker.broker.base import Reader
@@ -29,16 +32,13 @@ from worker.broker.kafka_transactions import KafkaTransactions
 from worker.catalogue import Catalogue
 from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
 from worker.health import Health
-from worker.index import Index
 from worker.loop import Assignments, Limits
 from worker.metrics import Metrics
 from worker.publish import Outbox
 from worker.retry import Persistent
 from worker.service import Options, Parts, Service
 from worker.settings import WorkerSettings
-from worker.store.keys import user_key
 from worker.store.redis import RedisStore
-from worker.update import DAY_MS
 
 log = logging.getLogger(__name__)
 

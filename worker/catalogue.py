@@ -14,13 +14,13 @@ from typing import Final, Protocol
 
 from model.clean import clean
 from model.encoder.base import Encoder
+from model.index import Index
+from model.item_table import Listing
 from schemas.codec import ItemTombstone, decode_item
 from schemas.errors import BadRecord
 from schemas.item import Item
 from schemas.state import hash64
 from worker.broker.base import BrokerUnavailable, Record
-from worker.index import Index
-from worker.item_table import Listing
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.clean import clean
+from model.update import LogEvent
+from model.users import UserKey
 from schemas.codec import decode_user_text
 from schemas.errors import BadRecord
 from schemas.state import hash64
 from schemas.user_text import Event
 from worker.broker.base import Record
-from worker.store.base import UserKey
-from worker.update import LogEvent
 
 _cached_hash = lru_cache(maxsize=65_536)(hash64)
 _NO_TOKENS: Final = np.empty(0, np.int32)

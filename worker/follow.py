@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from model.index import Index
 from worker.catalogue import Catalogue
-from worker.index import Index
 from worker.metrics import Metrics
 from worker.store.base import FeedLost, Store
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from model.encoder.base import Encoder
+from model.users import UserKey
 from worker.batch import Batch, Batcher
 from worker.broker.base import BrokerUnavailable, CommitRefused, Reader, Record
 from worker.checks import Checks
@@ -28,7 +29,7 @@ from worker.partition import InFlight, Lease, Partition, PartitionState
 from worker.pipeline import Pipeline, Work
 from worker.progress import Progress
 from worker.stages import Stage
-from worker.store.base import Store, StoreUnavailable, UserKey
+from worker.store.base import Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 

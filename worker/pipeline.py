@@ -28,6 +28,9 @@ from numpy.typing import NDArray
 
 from model.clean import clean
 from model.encoder.base import Encoder, Tokens
+from model.index import Index
+from model.item_table import ItemEntry
+from model.update import LogEvent, Outcome, Update, update
 from worker.answer import Question
 from worker.batch import Batch
 from worker.broker.base import OutRecord, Sent
@@ -35,12 +38,10 @@ from worker.decode import Entry
 from worker.deliver import Delivery
 from worker.follow import Follower
 from worker.heal import fell_back
-from worker.index import Index
 from worker.metrics import Metrics
 from worker.publish import Outbox, due, heals
 from worker.retry import Persistent
-from worker.store.base import FellBack, Identity, ItemEntry, Store, StoreUnavailable, Watermarks, Write
-from worker.update import LogEvent, Outcome, Update, update
+from worker.store.base import FellBack, Identity, Store, StoreUnavailable, Watermarks, Write
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model.index import Index
+from model.update import Outcome
 from schemas.codec import encode
 from schemas.dead_letter import dead_letter
 from schemas.headers import schema_header, trace_headers
@@ -14,8 +16,6 @@ from worker.answer import Question
 from worker.batch import Batch
 from worker.broker.base import OutRecord, Record
 from worker.decode import Entry
-from worker.index import Index
-from worker.update import Outcome
 
 Asked = tuple[Entry, Question]
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.encoder.base import Encoder
+from model.index import Index
+from model.users import UserKey
 from worker.answer import Question
 from worker.batch import Batcher
 from worker.broker.base import Reader
@@ -23,7 +25,6 @@ from worker.errors import WrongLog, WrongTopic
 from worker.follow import Follower
 from worker.heal import read_note
 from worker.health import Health
-from worker.index import Index
 from worker.loop import Assignments, Limits, Loop
 from worker.metrics import Metrics
 from worker.partition import InFlight
@@ -31,7 +32,7 @@ from worker.pipeline import Pipeline, Work
 from worker.publish import Outbox
 from worker.retry import Persistent
 from worker.stages import Stage
-from worker.store.base import Store, UserKey
+from worker.store.base import Store
 
 log = logging.getLogger(__name__)
 

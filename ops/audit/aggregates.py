@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from math import isclose
 from typing import Final
 
+from model.index import MAX_KNOWN_LABELS
 from ops.audit.expected import ItemSum
 from ops.audit.findings import Findings, Kind
 from ops.audit.held import Held, HeldItem
 from ops.audit.spill import Spill
 from schemas.state import hash64
-from worker.index import MAX_KNOWN_LABELS
 
 GAP: Final = 1e-8
 """Of sums of doubles that were added in another order; popularity is a log2, so this is relative."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from model.users import UserKey, user_key
 from ops.audit.expected import Question
 from ops.audit.findings import Findings, Kind
 from ops.audit.leaks import hashes, suspects
@@ -28,8 +29,6 @@ from schemas.recommendation import Recommendation, RecommendedItem, recommendati
 from schemas.state import hash64
 from schemas.topics import RECOMMENDATIONS, USER_TEXT
 from worker.broker.base import Record
-from worker.store.base import UserKey
-from worker.store.keys import user_key
 
 
 @dataclass(slots=True)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from model.users import UserKey
 from schemas.state import UserState
-from worker.store.base import UserKey
 
 
 @dataclass(slots=True)

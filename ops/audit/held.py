@@ -11,17 +11,10 @@ from math import inf
 from struct import unpack
 from typing import Any, Final
 
+from model.users import UserKey
 from schemas.state import Position, StateFormatError, UserState, unpack_position, unpack_state
-from worker.store.base import UserKey, Watermarks
-from worker.store.keys import (
-    ShardKeys,
-    hash_bytes,
-    meta_key,
-    shard_of_hash,
-    shard_of_user,
-    user_of,
-    users_pattern,
-)
+from worker.store.base import Watermarks
+from worker.store.keys import ShardKeys, hash_bytes, meta_key, shard_of_hash, shard_of_user, user_of, users_pattern
 from worker.store.popularity import log2_add
 
 PIECE: Final = 1000

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from model.users import user_key
 from ops.audit.findings import Findings, Kind
 from ops.audit.rules import Rules
 from ops.audit.spill import Spill
 from ops.audit.window import Bounds, topic_pieces
 from ops.cli.target import Target
 from schemas.topics import USER_INTERESTS
-from worker.store.keys import user_key
 
 
 def check_interests(

@@ -1,6 +1,6 @@
 """The serial replay of the log: one event after the other through the pure update, partition after partition.
 
-Uses the service's own decoding, cleaning, encoder and `worker/update.py` (their rules have tests of their own), and
+Uses the service's own decoding, cleaning, encoder and `model/update.py` (their rules have tests of their own), and
 nothing that a worker has written. Knows no Kafka and no Redis.
 
 Order between partitions is free, so a user who wrote in several (ROAMS) is compared as far as no order matters; where
@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoder.base import Encoder
+from model.update import SATURATION, LogEvent, update
+from model.users import Stored, UserWrite, user_key
 from ops.audit.expected import Bad, History, Question, Sums
 from ops.audit.rules import Rules, within
 from ops.audit.spill import Spill
@@ -26,10 +28,7 @@ from schemas.state import MAX_EVENT_IDS, MAX_ITEMS, MAX_LABELS, hash64
 from schemas.user_text import default_event_id
 from worker.broker.base import Record
 from worker.decode import Entry, decode
-from worker.store.base import Stored, UserWrite
-from worker.store.keys import user_key
 from worker.store.popularity import log2_add
-from worker.update import SATURATION, LogEvent, update
 
 ROAMS: Final = 1
 PARTIAL: Final = 2

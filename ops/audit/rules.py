@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from worker.store.base import UserKey
+from model.users import UserKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Final
 
+from model.users import UserKey
 from ops.audit.expected import Bad, History, ItemSum, Question, Sums, Version
 from schemas.state import pack_state, unpack_state
-from worker.store.base import UserKey
 from worker.store.popularity import log2_add
 
 CACHE_KB: Final = 32 * 1024

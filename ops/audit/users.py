@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from model.users import UserKey
 from ops.audit.expected import History
 from ops.audit.findings import Findings, Kind
 from ops.audit.held import Held, HeldUser
@@ -19,7 +20,6 @@ from ops.audit.replay import ERASED, EXPIRED, PARTIAL, ROAMS, entangled
 from ops.audit.rules import Rules
 from ops.audit.spill import Spill
 from schemas.state import UserState, unpack_position
-from worker.store.base import UserKey
 from worker.store.redis import GRACE_MS
 from worker.store.save import FEED_US, MARKER_MS
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from model.encoder.base import Encoder
 from model.errors import ModelError
 from model.release import load_release
+from model.update import DAY_MS
 from ops.audit import run
 from ops.audit.held import spaces
 from ops.audit.report import Report, rendered
@@ -26,7 +27,6 @@ from ops.cli.target import Target, settings
 from ops.errors import BadInput, ImportFailed, NotFound
 from worker.settings import WorkerSettings
 from worker.store.keys import SPACE_CHARACTERS, notes_key
-from worker.update import DAY_MS
 
 STEPS: Final = {
     "replay": "replaying the log",

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import redis
 
+from model.users import Stored, user_key
 from ops.cli.target import Target
 from ops.errors import NotFound, Unreachable
 from schemas.interests import LabelScore
 from schemas.state import unpack_position
-from worker.store.base import Stored, StoreError
-from worker.store.keys import ShardKeys, hash_bytes, meta_key, shard_of_hash, user_key
+from worker.store.base import StoreError
+from worker.store.keys import ShardKeys, hash_bytes, meta_key, shard_of_hash
 from worker.store.redis import RedisStore
 
 TIMEOUT_SECONDS: Final = 5.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 
+from model.users import Stored
 from tests.redis_servers import RedisServer
 from tests.stores import ANNA, SHARDS, batch, counts, event, everything
-from worker.store.base import Stored
 from worker.store.redis import RedisStore
 
 HERE = ("here", "a" * 40)

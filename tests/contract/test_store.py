@@ -7,6 +7,8 @@ import threading
 import numpy as np
 import pytest
 
+from model.item_table import ItemEntry, ItemRow
+from model.users import Stored, UserWrite
 from schemas.state import hash64, pack_position, pack_state
 from tests.stores import (
     ANNA,
@@ -31,16 +33,7 @@ from tests.stores import (
     user,
     user_in,
 )
-from worker.store.base import (
-    FellBack,
-    Identity,
-    ItemEntry,
-    ItemRow,
-    Stored,
-    StoreRefused,
-    UserWrite,
-    Write,
-)
+from worker.store.base import FellBack, Identity, StoreRefused, Write
 
 # Load and save
 

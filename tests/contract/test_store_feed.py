@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from model.item_table import ItemRow
 from tests.stores import (
     ANNA,
     BO,
@@ -29,11 +30,7 @@ from tests.stores import (
     user,
     user_in,
 )
-from worker.store.base import (
-    FeedLost,
-    ItemRow,
-    Write,
-)
+from worker.store.base import FeedLost, Write
 
 
 def test_what_another_worker_saved_comes_once_with_its_items_and_labels(

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from model.encoder.base import Encoder
 from model.encoder.dummy import DummyEncoder
+from model.update import DAY_MS
+from model.users import user_key
 from ops.audit.report import Report
 from ops.audit.rules import Rules
 from ops.audit.run import audit
@@ -20,8 +22,6 @@ from schemas.access import KafkaAccess
 from tests.fault.harness import Stack
 from tests.fault.load import START_MS
 from worker.settings import WorkerSettings
-from worker.store.keys import user_key
-from worker.update import DAY_MS
 
 KEY: Final = partial(user_key, secret=b"")
 _DEFAULTS: Final = {name: field.default for name, field in WorkerSettings.model_fields.items()}

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.item_table import ItemEntry
+from model.users import UserKey, UserWrite
 from schemas.state import hash64, pack_position, pack_state, unpack_position, unpack_state
 from tests.redis_servers import redis_server
 from tests.stores import SHARDS, UNSEEN, AuditedStore, MemoryBackend, RedisBackend, state, user
-from worker.store.base import ItemEntry, UserKey, UserWrite, Write
+from worker.store.base import Write
 from worker.store.keys import shard_of_user
 
 USERS = [user(n) for n in range(3)]

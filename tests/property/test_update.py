@@ -13,9 +13,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.update import DAY_MS, HALF_LIFE_MS, LANDMARK_MS, LogEvent, Update, update
+from model.users import Stored, UserKey
 from schemas.state import UserState, unpack_position, unpack_state
-from worker.store.base import Stored, UserKey
-from worker.update import DAY_MS, HALF_LIFE_MS, LANDMARK_MS, LogEvent, Update, update
 
 USERS: list[UserKey] = [bytes([n]) * 16 for n in range(3)]
 START = LANDMARK_MS + 2000 * DAY_MS

@@ -18,51 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from schemas.state import UserState
-
-UserKey = bytes
-"""16 bytes: keyed hash of a user_id. The only name of a user inside store, index and logs."""
+from model.index import Changes
+from model.item_table import ItemEntry
+from model.users import Stored, UserKey, UserWrite
 
 Watermarks = list[dict[int, int]]
 """One dict a shard: partition → the next offset to read, as that shard has seen it. A missing one was never seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What the store holds of one user. position is b"" for a user never seen; an erased user has a position only."""
-
-    position: bytes = b""
-    state: UserState | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UserWrite:
-    """One user's new value, with the changes of the aggregates that go with it.
-
-    expected, position: packed positions before and after. state: packed state, None to erase.
-    entered, left: item hashes that this write added to and dropped from the user's recent items (users per item).
-    popularity: (item hash, log2 of the forward-decayed weight) for each event that touched an item.
-    labels: (label hash, weight) for each label of each applied event.
-    """
-
-    user: UserKey
-    expected: bytes
-    position: bytes
-    state: bytes | None
-    entered: tuple[int, ...] = ()
-    left: tuple[int, ...] = ()
-    popularity: tuple[tuple[int, float], ...] = ()
-    labels: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ItemEntry:
-    """An item learned from events: strings live here once. vector: (D,) float16 bytes of its own text, b"" if none."""
-
-    item: int
-    item_id: str
-    title: str | None = None
-    vector: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +34,6 @@ class Write:
     left: Watermarks
     users: Sequence[UserWrite] = ()
     items: Sequence[ItemEntry] = ()
-    labels: Sequence[tuple[int, str]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ItemRow:
-    """An item as the index reads it. popularity: log2 of the decayed sum over all shards, -inf if none; users: how many
-    known users hold it among their recent items, summed over the shards."""
-
-    item: int
-    item_id: str
-    title: str | None
-    popularity: float
-    users: int
-    vector: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """A piece of the feed. cursors: one score a shard, to be given back. An erased user comes with state None."""
-
-    cursors: tuple[float, ...]
-    users: Sequence[tuple[UserKey, UserState | None]] = ()
-    items: Sequence[ItemRow] = ()
     labels: Sequence[tuple[int, str]] = ()
 
 

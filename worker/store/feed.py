@@ -13,7 +13,10 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from worker.store.base import Changes, FeedLost, ItemRow, Stored, UserKey
+from model.index import Changes
+from model.item_table import ItemRow
+from model.users import Stored, UserKey
+from worker.store.base import FeedLost
 from worker.store.connection import Command, Connection, pairs
 from worker.store.keys import ShardKeys, hash_bytes, shard_of_hash, user_of
 from worker.store.popularity import log2_sum

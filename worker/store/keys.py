@@ -1,4 +1,4 @@
-"""Names in Redis: the keyed hash of a user, the shard of a user, item or label, and the keys of a shard.
+"""Names in Redis: the shard of a user, item or label, and the keys of a shard.
 
 All keys of one shard carry the same hash tag, so that in a Redis Cluster they share a slot and one script may touch
 them. This module knows neither Redis nor what the keys hold.
@@ -7,22 +7,12 @@ them. This module knows neither Redis nor what the keys hold.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final
 
-from worker.store.base import UserKey
+from model.users import USER_KEY_BYTES, UserKey
 
-USER_KEY_BYTES: Final = 16
 SPACE_CHARACTERS: Final = 12
 """48 bits of the space's hash: enough to keep apart the few spaces that ever share one Redis."""
-
-
-def user_key(user_id: str, secret: bytes) -> UserKey:
-    """User id → 16 bytes, BLAKE2b keyed with the secret (at most 64 bytes, longer raises ValueError).
-
-    Without the secret nobody who reads Redis can test whether a known user is in it.
-    """
-    return blake2b(user_id.encode(), digest_size=USER_KEY_BYTES, key=secret).digest()
 
 
 def shard_of_user(user: UserKey, shards: int) -> int:

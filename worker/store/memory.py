@@ -17,22 +17,11 @@ from threading import RLock
 from typing import Final
 from uuid import uuid4
 
+from model.index import Changes
+from model.item_table import ItemEntry, ItemRow
+from model.users import Stored, UserKey, UserWrite
 from schemas.state import StateFormatError, UserState, unpack_state
-from worker.store.base import (
-    Changes,
-    FeedLost,
-    FellBack,
-    Identity,
-    ItemEntry,
-    ItemRow,
-    Stored,
-    StoreRefused,
-    StoreUnavailable,
-    UserKey,
-    UserWrite,
-    Watermarks,
-    Write,
-)
+from worker.store.base import FeedLost, FellBack, Identity, StoreRefused, StoreUnavailable, Watermarks, Write
 from worker.store.keys import shard_of_hash, shard_of_user
 from worker.store.popularity import log2_add
 

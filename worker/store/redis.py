@@ -14,8 +14,10 @@ from struct import unpack
 from typing import Final
 from uuid import uuid4
 
+from model.index import Changes
+from model.users import Stored, UserKey
 from schemas.state import StateFormatError, UserState, unpack_state
-from worker.store.base import Changes, Identity, Stored, StoreRefused, UserKey, Watermarks, Write
+from worker.store.base import Identity, StoreRefused, Watermarks, Write
 from worker.store.connection import Command, Connection, Script, pairs
 from worker.store.feed import FeedReader
 from worker.store.keys import ShardKeys, meta_key, notes_key, shard_of_user, users_pattern

@@ -13,8 +13,9 @@ from itertools import chain
 from struct import Struct
 from typing import Final
 
-from worker.store.base import FellBack, UserWrite, Write
-from worker.store.keys import USER_KEY_BYTES, ShardKeys, hash_bytes, shard_of_hash, shard_of_user
+from model.users import USER_KEY_BYTES, UserWrite
+from worker.store.base import FellBack, Write
+from worker.store.keys import ShardKeys, hash_bytes, shard_of_hash, shard_of_user
 
 DAY_MS: Final = 24 * 3600 * 1000
 MARKER_MS: Final = 7 * DAY_MS

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from pydantic_core import to_json
 
+from model.index import Changes, Index
+from model.item_table import ItemRow
 from model.nearest import Floats
 from model.transfer import TransferWeights
 from schemas.recommendation import Recommendation, recommendation_id
 from schemas.state import UserState, hash64
 from worker.answer import Question, answer, rounded_shares
-from worker.index import Index
-from worker.store.base import Changes, ItemRow
 
 DIMENSION = 8
 EAST, NORTH = np.eye(DIMENSION, dtype=np.float32)[:2]

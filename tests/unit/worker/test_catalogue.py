@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from model.encoder.dummy import DummyEncoder
+from model.index import Index
 from schemas.codec import encode
 from schemas.state import hash64
 from tests.builders import World, eventually
 from worker.broker.base import BrokerUnavailable, Record
 from worker.catalogue import Catalogue
-from worker.index import Index
 
 
 class Items:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from model.index import Changes, Index
+from model.users import UserWrite
 from tests.builders import Worker, World, eventually, key_of, story
 from tests.stores import batch, event, user
 from worker.follow import Follower
-from worker.index import Index
 from worker.metrics import Metrics
-from worker.store.base import Changes, StoreUnavailable, UserWrite, Write
+from worker.store.base import StoreUnavailable, Write
 from worker.store.memory import MemoryData, MemoryStore
 
 ANNA, BO = user("anna"), user("bo")

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from model.users import UserWrite
 from schemas.dead_letter import read_dead_letter
 from schemas.recommendation import Recommendation
 from schemas.state import hash64, pack_position
@@ -23,7 +24,7 @@ from tests.builders import (
     key_of,
     story,
 )
-from worker.store.base import FellBack, StoreUnavailable, UserWrite, Write
+from worker.store.base import FellBack, StoreUnavailable, Write
 from worker.store.memory import MemoryStore
 
 

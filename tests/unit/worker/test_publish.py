@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model.index import Index
+from model.update import Outcome
 from schemas.codec import encode
 from schemas.dead_letter import read_dead_letter
 from schemas.state import UserState, hash64
@@ -12,10 +14,8 @@ from tests.builders import key_of
 from worker.batch import Batch
 from worker.broker.base import Record
 from worker.decode import Entry, decode
-from worker.index import Index
 from worker.partition import Lease
 from worker.publish import Outbox
-from worker.update import Outcome
 
 NOW = 1_780_000_000_000
 

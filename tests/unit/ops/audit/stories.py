@@ -6,14 +6,14 @@ import json
 from typing import Any, Final
 
 from model.encoder.dummy import DummyEncoder
+from model.update import DAY_MS
+from model.users import user_key
 from ops.audit.expected import History
 from ops.audit.replay import Replay
 from ops.audit.rules import Rules
 from ops.audit.spill import Spill
 from schemas.recommendation import recommendation_id
 from worker.broker.base import Record
-from worker.store.keys import user_key
-from worker.update import DAY_MS
 
 START_MS: Final = 1_767_225_600_000
 TTL_MS: Final = 30 * DAY_MS

@@ -7,6 +7,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from model.update import DAY_MS
+from model.users import UserKey
 from ops.audit.expected import History
 from ops.audit.findings import Findings, Kind
 from ops.audit.held import Held, HeldUser
@@ -15,9 +17,7 @@ from ops.audit.spill import Spill
 from ops.audit.users import COSINE_GAP, Frame, check_users, differences
 from schemas.state import UserState, unpack_position
 from tests.unit.ops.audit.stories import RULES, event, history, replayed, tombstone
-from worker.store.base import UserKey
 from worker.store.save import MARKER_MS
-from worker.update import DAY_MS
 
 EXACT = Frame(RULES, {0: 100, 1: 100}, exact=True)
 

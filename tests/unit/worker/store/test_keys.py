@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
+from model.users import user_key
 from worker.store.keys import (
     ShardKeys,
     hash_bytes,
@@ -12,7 +13,6 @@ from worker.store.keys import (
     notes_key,
     shard_of_hash,
     shard_of_user,
-    user_key,
     user_of,
     users_pattern,
 )

@@ -4,9 +4,11 @@ import struct
 
 import pytest
 
+from model.item_table import ItemEntry
+from model.users import UserWrite
 from schemas.state import hash64
 from tests.stores import UNSEEN, at, batch, event, user, user_in
-from worker.store.base import FellBack, ItemEntry, UserWrite, Write
+from worker.store.base import FellBack, Write
 from worker.store.keys import ShardKeys
 from worker.store.save import Lifetimes, SaveCall, pack_changes, read_answer, save_calls
 

@@ -9,9 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from schemas.state import MAX_EVENT_IDS, MAX_ITEMS, MAX_LABELS, UserState, pack_position, pack_state, unpack_state
-from worker.store.base import Stored, UserKey
-from worker.update import (
+from model.update import (
     DAY_MS,
     HALF_LIFE_MS,
     LANDMARK_MS,
@@ -22,6 +20,8 @@ from worker.update import (
     forward_weight,
     update,
 )
+from model.users import Stored, UserKey
+from schemas.state import MAX_EVENT_IDS, MAX_ITEMS, MAX_LABELS, UserState, pack_position, pack_state, unpack_state
 
 ANNA, BO = b"anna".ljust(16), b"bo".ljust(16)
 TTL = 365 * DAY_MS

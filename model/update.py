@@ -23,6 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.users import Stored, UserKey, UserWrite
 from schemas.state import (
     MAX_EVENT_IDS,
     MAX_ITEMS,
@@ -33,7 +34,6 @@ from schemas.state import (
     pack_state,
     unpack_position,
 )
-from worker.store.base import Stored, UserKey, UserWrite
 
 DAY_MS: Final = 86_400_000
 LANDMARK_MS: Final = 1_577_836_800_000

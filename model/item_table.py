@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.nearest import Floats, Nearest
-from worker.store.base import ItemEntry, ItemRow
 
 HOLDERS: Final = 32
 """Latest donors remembered of an item: enough for co-occurrence, and bounds its cost for an item that everybody has."""
@@ -27,6 +26,29 @@ POPULAR: Final = 200
 NEVER: Final = np.iinfo(np.int64).max
 CENTRE_MEMORY: Final = 1024
 """Latest vectors that a running mean stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemEntry:
+    """An item learned from events: strings live here once. vector: (D,) float16 bytes of its own text, b"" if none."""
+
+    item: int
+    item_id: str
+    title: str | None = None
+    vector: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """An item as the index reads it. popularity: log2 of the decayed sum over all shards, -inf if none; users: how many
+    known users hold it among their recent items, summed over the shards."""
+
+    item: int
+    item_id: str
+    title: str | None
+    popularity: float
+    users: int
+    vector: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from model.index import DONOR_BYTES, ITEM_SHARE, Changes, Index
+from model.item_table import ItemEntry, ItemRow, Listing
 from model.nearest import Floats
 from model.transfer import TransferWeights, transfer
 from schemas.state import UserState, hash64
-from worker.index import DONOR_BYTES, ITEM_SHARE, Index
-from worker.item_table import Listing
-from worker.store.base import Changes, ItemEntry, ItemRow
 
 DIMENSION = 8
 BUDGET = 1 << 20
@@ -305,5 +304,5 @@ def test_the_head_is_applied_to_donors_and_to_newcomers() -> None:
 
 
 def test_an_index_in_numpy_does_not_load_torch() -> None:
-    code = "import sys, worker.index, worker.answer; sys.exit('torch' in sys.modules)"
+    code = "import sys, model.index, worker.answer; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

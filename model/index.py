@@ -8,17 +8,18 @@ room for new ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.item_table import SLOT_BYTES, STRING_BYTES, ItemEntry, ItemRow, ItemTable, Listing, drift
 from model.nearest import MISSING, Floats, Nearest, NumpyNearest, Rows
 from model.transfer import Known, Queries
+from model.users import UserKey
 from schemas.state import MAX_ITEMS, MAX_LABELS, UserState
-from worker.item_table import SLOT_BYTES, STRING_BYTES, ItemTable, Listing, drift
-from worker.store.base import Changes, ItemEntry, ItemRow, UserKey
 
 ITEM_SHARE: Final = 0.25
 """Part of the byte budget that items may take; donors have the rest."""
@@ -39,6 +40,16 @@ State = tuple[UserKey, UserState | None]
 def unchanged(vectors: Floats) -> Floats:
     """The identity head."""
     return vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A piece of the feed. cursors: one score a shard, to be given back. An erased user comes with state None."""
+
+    cursors: tuple[float, ...]
+    users: Sequence[tuple[UserKey, UserState | None]] = ()
+    items: Sequence[ItemRow] = ()
+    labels: Sequence[tuple[int, str]] = ()
 
 
 class Index:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from model.item_table import ItemEntry, ItemRow, ItemTable, Listing
 from model.nearest import NumpyNearest
-from worker.item_table import ItemTable, Listing
-from worker.store.base import ItemEntry, ItemRow
 
 
 def test_items_of_the_catalogue_go_last_when_room_is_made() -> None:
