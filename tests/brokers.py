@@ -65,7 +65,7 @@ class Backend(Protocol):
 
 
 class MemoryBackend:
-    abilities = replace(APACHE, isolates_transactions=False, keeps_slots=False)
+    abilities = replace(APACHE, keeps_slots=False)
 
     def __init__(self) -> None:
         self._broker = MemoryBroker({}, MAX_RECORD_BYTES)

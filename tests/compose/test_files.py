@@ -16,6 +16,7 @@ from worker.settings import WorkerSettings
 
 pytestmark = pytest.mark.docker
 
+ONCE: Final = ("topics", "demo")
 OWN: Final = ("topics", "worker", "trainer", "demo")
 
 
@@ -63,6 +64,24 @@ def test_ports_are_published_on_this_machine_only_and_none_of_a_worker(services:
 def test_a_worker_has_longer_to_end_than_it_takes_to_drain(services: dict[str, Any]) -> None:
     grace = float(services["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace > WorkerSettings.model_fields["drain_seconds"].default
+
+
+def test_every_service_is_bounded_and_started_again(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["mem_limit"], name
+        assert service["restart"] == ("no" if name in ONCE else "unless-stopped"), name
+
+
+def test_who_answers_others_says_whether_it_is_well_and_nobody_starts_before(services: dict[str, Any]) -> None:
+    for name in ("kafka", "redis", "worker", "prometheus"):
+        assert services[name]["healthcheck"]["test"], name
+    awaited = {name: service["condition"] for name, service in services["worker"]["depends_on"].items()}
+    assert awaited == {
+        "kafka": "service_healthy",
+        "redis": "service_healthy",
+        "topics": "service_completed_successfully",
+    }
+    assert services["demo"]["depends_on"]["worker"]["condition"] == "service_healthy"
 
 
 def test_the_gpu_file_builds_for_cuda_and_reserves_a_device() -> None:

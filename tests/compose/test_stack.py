@@ -50,6 +50,12 @@ def everything_was_answered_once(stack: Stack) -> None:
     assert counted == {user: events.count(user) for user in set(events)}
 
 
+def an_audit_finds_nothing(stack: Stack) -> None:
+    found = stack.audit()
+    assert found["ok"], found["findings"]
+    assert found["checked"]["events"] == len(stack.sent)
+
+
 def test_newcomers_are_answered(stack: Stack, began: float) -> None:
     stack.feed(1_000)
     everything_was_answered_once(stack)
@@ -77,6 +83,7 @@ def test_killed_workers_lose_nothing(stack: Stack) -> None:
         stack.compose("start", "worker")
         stack.wait_for_workers(3)
     everything_was_answered_once(stack)
+    an_audit_finds_nothing(stack)
 
 
 def test_a_frozen_worker_fires_an_alert_until_it_goes_on(stack: Stack) -> None:
@@ -117,9 +124,7 @@ def test_an_emptied_redis_is_healed_from_kafka(stack: Stack) -> None:
 
 
 def test_an_audit_finds_nothing(stack: Stack) -> None:
-    found = stack.audit()
-    assert found["ok"], found["findings"]
-    assert found["checked"]["events"] == len(stack.sent)
+    an_audit_finds_nothing(stack)
 
 
 def test_every_metric_of_a_worker_is_scraped(stack: Stack) -> None:

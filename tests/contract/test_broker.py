@@ -130,6 +130,10 @@ def test_a_topic_that_is_compacted_is_known_as_such_where_the_broker_tells(broke
     compacted.close()
 
 
+def test_a_broker_tells_whether_it_isolates_transactions(broker: Backend, visitor: Reader) -> None:
+    assert visitor.isolates_transactions() is broker.abilities.isolates_transactions
+
+
 def test_who_has_not_joined_has_no_place_in_the_group(visitor: Reader) -> None:
     assert not visitor.joined()
 

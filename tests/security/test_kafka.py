@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 
+import kafka
 import pytest
 
 from schemas.topics import DEAD_LETTERS, RECOMMENDATIONS, USER_INTERESTS, USER_TEXT, topic_name
@@ -152,6 +153,9 @@ def test_the_commands_need_no_right_that_the_page_does_not_list(place: Place) ->
         ["offsets", "show"],
         ["dlq", "list"],
         ["dlq", "redrive", "--yes"],
+        ["dlq", "accept", "0", "--to", "0"],
+        ["offsets", "skip", "0", "--to", "0", "--yes"],
+        ["user", "show", "ann"],
         ["user", "forget", "ann", "--yes"],
         ["doctor"],
     ):
@@ -202,3 +206,27 @@ def test_one_who_only_produces_needs_write_on_the_texts_alone(place: Place) -> N
     done = place.kindred("produce", str(posts))
     assert done.code == 0, done.said
     assert len(place.read(USER_TEXT)) == 1
+
+
+def test_one_who_only_consumes_needs_read_on_the_answers_and_a_group(place: Place) -> None:
+    place.grant(WORKER, place.rights(WORKERS))
+    place.create_topics()
+    topic = topic_name(RECOMMENDATIONS, place.namespace)
+    place.grant(OPERATOR, [Right("Read", "topic", topic), Right("Read", "group", "shop")])
+    worker = place.worker()
+    place.send(event("ann", "how is lambic brewed?"))
+    wait_for(lambda: len(place.read(RECOMMENDATIONS)) == 1, lambda: worker.said[-2000:], 60)
+    consumer = kafka.KafkaConsumer(
+        topic, **place.secured.access(OPERATOR).arguments(), group_id="shop", auto_offset_reset="earliest"
+    )
+    try:
+        found: list[object] = []
+
+        def polled() -> bool:
+            found.extend(record for records in consumer.poll(500).values() for record in records)
+            return bool(found)
+
+        wait_for(polled, "the answer is read")
+        consumer.commit()
+    finally:
+        consumer.close()
