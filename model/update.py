@@ -9,6 +9,8 @@ The rules that make any replay give the same bytes:
 * The mean is rounded to float16 after every event, so the cut of the stream into batches does not matter.
 * The mean's weight saturates at SATURATION events of the newest time, so that a float16 mean never freezes.
 * Expiry compares Kafka timestamps of the user's own events.
+* An event that is not newer than the user's last tombstone, and from another partition, is passed over: partitions are
+  read in any order, and what was written before an erasure must not bring the user back.
 
 All events of a batch are mixed in rounds: round r takes the r-th moving event of every user, as one matrix operation.
 """
@@ -28,11 +30,12 @@ from schemas.state import (
     MAX_EVENT_IDS,
     MAX_ITEMS,
     MAX_LABELS,
+    Erasure,
     Position,
     UserState,
     pack_position,
     pack_state,
-    unpack_position,
+    unpack_place,
 )
 
 DAY_MS: Final = 86_400_000
@@ -74,12 +77,14 @@ class LogEvent:
 @dataclass(slots=True)
 class Outcome:
     """What one event came to: nth is its number among the user's first K events (0: not one of them), seen is the state
-    that an answer to it may use: it holds this event and every earlier one. replayed: it was applied before."""
+    that an answer to it may use: it holds this event and every earlier one. replayed: it was applied before. forgotten:
+    it is older than its user's erasure."""
 
     nth: int = 0
     applied: bool = False
     seen: UserState | None = None
     replayed: bool = False
+    forgotten: bool = False
 
 
 @dataclass(slots=True)
@@ -89,6 +94,7 @@ class _User:
 
     stored: Stored
     position: Position
+    erased: Erasure | None
     state: UserState | None
     row: int
     moves: int = 0
@@ -142,7 +148,7 @@ def update(
         user = users.get(event.user)
         if user is None:
             known = stored[event.user]
-            user = users[event.user] = _User(known, unpack_position(known.position), known.state, len(start))
+            user = users[event.user] = _User(known, *unpack_place(known.position), known.state, len(start))
             start.append(known.state.vector if known.state else nothing)
         outcome = Outcome()
         outcomes.append(outcome)
@@ -156,6 +162,10 @@ def update(
         user.dirty = True
         if event.erases:
             user.state = None
+            user.erased = max(user.erased or (0, 0), (event.timestamp, event.partition))
+            continue
+        if user.erased is not None and event.timestamp <= user.erased[0] and event.partition != user.erased[1]:
+            outcome.forgotten = True
             continue
         if state is not None and event.timestamp - state.seen_at > user_ttl_ms:
             state = None
@@ -270,7 +280,7 @@ def _write(key: UserKey, user: _User) -> UserWrite:
     return UserWrite(
         key,
         user.stored.position,
-        pack_position(user.position),
+        pack_position(user.position, user.erased),
         pack_state(user.state) if user.state is not None else None,
         entered,
         left,

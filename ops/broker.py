@@ -202,8 +202,8 @@ def read_between(
     stops: Mapping[kafka.TopicPartition, int],
     seconds: float = 60.0,
 ) -> Iterator[Any]:
-    """Every record from a partition's start up to, not including, its stop. Raises NoAnswer when that takes longer than
-    so many seconds, Unreachable."""
+    """Every record from a partition's start up to, not including, its stop. Raises NoAnswer when for so many seconds
+    none comes, Unreachable."""
     unread = {part for part, stop in stops.items() if starts[part] < stop}
     if not unread:
         return
@@ -215,9 +215,10 @@ def read_between(
         while unread:
             if time.monotonic() > deadline:
                 topics = ", ".join(sorted({part.topic for part in unread}))
-                raise NoAnswer(f"The end of {topics} was not reached within {seconds:.0f} s.", "Try again.")
+                raise NoAnswer(f"For {seconds:.0f} s nothing more came of {topics}.", "Try again.")
             for part, records in client.poll(timeout_ms=200).items():
                 yield from (record for record in records if record.offset < stops[part])
+                deadline = time.monotonic() + seconds
             # By position, not by the last record: a transaction's marker takes an offset that no record has.
             unread = {part for part in unread if client.position(part) < stops[part]}
 

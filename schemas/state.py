@@ -1,8 +1,8 @@
 """The Redis value: what is remembered of one user, and its bytes.
 
 A user is two byte strings. The *position* says where the user stands in the log (partition → last applied offset) and
-is compared, as bytes, by the save script. The *state* is everything else. A user who was erased has a position and no
-state.
+is compared, as bytes, by the save script. The *state* is everything else. A user who was erased has a position, with
+the time of the erasure, and no state.
 
 This module knows nothing of Redis, of the space or of what the numbers are used for; `model/update.py` makes them.
 """
@@ -32,8 +32,17 @@ _HEAD: Final = struct.Struct("<BBBBBxHdqqI")
 _POSITION: Final = struct.Struct("<IQ")
 _NO_WEIGHT: Final = float("-inf")
 
+_ERASED: Final = 0xFFFF_FFFF
+"""In a packed position, where a partition's number stands: the last erasure follows and not an offset. A version that
+does not know it takes it for one more partition, and leaves it as it is."""
+_ERASED_IN: Final = 20
+"""Bits of an erasure's partition, under its time."""
+
 Position = dict[int, int]
 """Partition → offset of the last event that was applied."""
+Erasure = tuple[int, int]
+"""Kafka timestamp (milliseconds) and partition of the newest tombstone of a user. Without it an older event that is
+read later, from another partition, would bring the user back."""
 
 
 class StateFormatError(SchemaError, ValueError):
@@ -71,18 +80,30 @@ def hash64(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def pack_position(position: Position) -> bytes:
+def pack_position(position: Position, erased: Erasure | None = None) -> bytes:
     """Position → bytes, the same bytes for the same position (sorted by partition); empty for a user never seen."""
-    if len(position) == 1:
+    if len(position) == 1 and erased is None:
         ((partition, offset),) = position.items()
         return _POSITION.pack(partition, offset)
-    return b"".join(_POSITION.pack(p, position[p]) for p in sorted(position))
+    packed = b"".join(_POSITION.pack(p, position[p]) for p in sorted(position))
+    if erased is not None:
+        timestamp, partition = erased
+        packed += _POSITION.pack(_ERASED, max(0, timestamp) << _ERASED_IN | partition)
+    return packed
 
 
 def unpack_position(data: bytes) -> Position:
+    """Raises StateFormatError."""
+    return unpack_place(data)[0]
+
+
+def unpack_place(data: bytes) -> tuple[Position, Erasure | None]:
+    """Where a user stands, and the user's last erasure. Raises StateFormatError."""
     if len(data) % _POSITION.size:
         raise StateFormatError(f"a position of {len(data)} bytes is not a multiple of {_POSITION.size}")
-    return dict(_POSITION.iter_unpack(data))
+    position = dict(_POSITION.iter_unpack(data))
+    packed = position.pop(_ERASED, None)
+    return position, None if packed is None else (packed >> _ERASED_IN, packed & ((1 << _ERASED_IN) - 1))
 
 
 def pack_state(state: UserState) -> bytes:

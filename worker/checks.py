@@ -89,6 +89,10 @@ class Checks:
             begin = bounds.end
         elif isinstance(self._start, datetime):
             begin = max(begin, reader.offset_at(number, int(self._start.timestamp() * 1000)))
+        seen = [mark for mark in of_partition(watermarks, number) if mark is not None]
+        forgotten = committed is None and len(seen) == len(watermarks)
+        if forgotten:
+            begin = self._begin_again(number, begin, min(seen))
         found = plan(
             reader.topic,
             number,
@@ -99,7 +103,8 @@ class Checks:
             began=began,
         )
         if committed is None:
-            began = found.publish_from
+            # Where it once began nobody knows any more: should Redis be lost, all that the log holds is healed.
+            began = bounds.begin if forgotten else found.publish_from
             # Both say where the group began: nothing before it counts as lost. (Without users any thread may save.)
             if not held():
                 raise CommitRefused(f"partition {number} is being taken away", retry=False)
@@ -115,6 +120,22 @@ class Checks:
                 bounds.begin,
             )
         return Beginning(found.start, found.publish_from, began, watermarks)
+
+    def _begin_again(self, number: int, begin: int, seen: int) -> int:
+        """Where to begin when Redis has seen the partition and Kafka has no commit of it: Kafka forgets the commits of
+        a group without members (offsets.retention.minutes, a week).
+
+        begin: of a new group. seen: the lowest watermark. What comes behind it nobody has read, wherever a new group
+        would begin.
+        """
+        log.warning(
+            "partition %d: Kafka has no commit of the group, and Redis has seen it up to offset %d: commits of a group "
+            "without members expire (offsets.retention.minutes); reading from offset %d, answers may be repeated",
+            number,
+            seen,
+            min(begin, seen),
+        )
+        return min(begin, seen)
 
     def _partitions_then(self) -> int:
         """How many there were when a group first began at the end of the log. One that was added since has no past to
@@ -162,7 +183,8 @@ class Checks:
         return SharedGroup(
             f"partition {number} was committed for another Redis (data {instance}, here {self._identity.instance}): "
             "two stacks share one consumer group. Give each its own KINDRED_GROUP, or point both at one "
-            "KINDRED_REDIS_URL."
+            "KINDRED_REDIS_URL. (Where Redis was restored from a backup made before it was emptied: empty it, and the "
+            "workers heal it.)"
         )
 
     def _known(self) -> frozenset[str]:

@@ -167,16 +167,21 @@ class ExactlyOnce:
                 if not error.retry or self._persist.abandon.wait(COMMIT_PAUSE):
                     log.warning("a batch was not committed, its next owner does it again: %s", error)
                     self._abort()
+                    self._leave(work.batch)
                     return False
                 continue
             except Undecided as error:
                 log.warning("nobody can tell whether a batch was committed, reading on from what is: %s", error)
                 self._written = frozenset()
-                for lease in work.batch.leases.values():
-                    lease.alive = False  # what comes behind this batch must not be committed past it
-                self._start_over()
+                self._leave(work.batch)
                 return False
             return ended or _commit_offsets(self._reader, self._persist, work.batch, instance)
+
+    def _leave(self, batch: Batch) -> None:
+        """Read its partitions again from what is committed."""
+        for lease in batch.leases.values():
+            lease.alive = False  # what comes behind this batch must not be committed past it
+        self._start_over()
 
     def _end(self, work: Outgoing, instance: str) -> bool:
         """Commit the transaction; where one of its partitions was lost meanwhile, begin anew without it. False when

@@ -30,6 +30,7 @@ from worker.pipeline import Pipeline, Work
 from worker.progress import Progress
 from worker.stages import Stage
 from worker.store.base import Store, StoreUnavailable
+from worker.stretches import read_stretches, skip_note
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,8 @@ class Loop:
         self._progress = Progress(self._partitions, reader, metrics, health)
         self._pending: deque[Batch] = deque()
         self._held = False
+        self._refused = -1
+        """The partition that could not be checked last."""
         self._next_chores = 0.0
         self.stopping = threading.Event()
         self.start_over = threading.Event()
@@ -130,9 +133,9 @@ class Loop:
         if now >= self._next_chores:
             self._next_chores = now + _CHORES
             self._chores()
-        checking = [p for p in self._partitions.values() if p.state is PartitionState.CHECKING]
-        for partition in checking:
+        for partition in self._checking():
             if not self._check(partition):
+                self._refused = partition.number
                 break  # each try may take seconds
         self._hand_over()
         records = self._poll()
@@ -174,7 +177,7 @@ class Loop:
         for record in records:
             if record.offset < partition.next_offset:
                 continue
-            entry = Entry(record) if record.offset < partition.skip_below else decode(record, self._user_key)
+            entry = self._decoded(partition, record)
             if self._trips(partition, entry, partition.lease):
                 self._pause(partition, record.offset)
                 break
@@ -187,6 +190,13 @@ class Loop:
             closed = self._batcher.add(entry, partition.lease, time.monotonic())
             if closed is not None:
                 self._queue(closed)
+
+    def _decoded(self, partition: Partition, record: Record) -> Entry:
+        if not partition.skips(record.offset):
+            return decode(record, self._user_key)
+        # What an operator skips is not read; but who is to be forgotten is forgotten all the same.
+        entry = decode(record, self._user_key) if record.value is None else Entry(record)
+        return Entry(record) if entry.dead is not None else entry
 
     def _trips(self, partition: Partition, entry: Entry, lease: Lease) -> bool:
         """Whether bad records have become too many. Those that were dealt with before, or by an operator, do not count;
@@ -263,11 +273,19 @@ class Loop:
         for batch in self._pending:
             batch.drop([partition.number])
 
+    def _checking(self) -> list[Partition]:
+        """Those that are to be checked. Behind them the one that could not be checked last: its leader may be away, and
+        the others must not wait for it."""
+        found = [p for p in self._partitions.values() if p.state is PartitionState.CHECKING]
+        return sorted(found, key=lambda partition: (partition.number <= self._refused, partition.number))
+
     def _check(self, partition: Partition) -> bool:
         """Find where to begin, and begin. Waits for what is still under way; False when a service is away."""
         number = partition.number
         if self._in_flight.busy([number]):
             return True
+        # Until it has been checked this worker writes nothing of it, and must not hold others up by what it once left.
+        self._pipeline.forget(number)
         try:
             self._begin(partition)
         except (BrokerUnavailable, StoreUnavailable, CommitRefused) as error:
@@ -338,7 +356,7 @@ class Loop:
     def _read_requests(self, partition: Partition) -> None:
         number = partition.number
         partition.accept_below = int(self._store.noted(f"accept:{number}") or 0)
-        partition.skip_below = int(self._store.noted(f"skip:{number}") or 0)
+        partition.skipped = read_stretches(self._store.noted(skip_note(number)))
         partition.tripped = int(self._store.noted(f"paused:{number}") or -1)
 
     # Chores.
@@ -348,7 +366,8 @@ class Loop:
             for partition in self._partitions.values():
                 if partition.state is PartitionState.PAUSED:
                     self._read_requests(partition)
-                    if max(partition.accept_below, partition.skip_below) > partition.next_offset:
+                    at = partition.next_offset
+                    if partition.accept_below > at or partition.skips(at):
                         partition.breaker.reset()
                         self._recheck(partition)
         except StoreUnavailable as error:

@@ -20,7 +20,9 @@ class Metrics:
         self.events_skipped = Counter(
             "kindred_events_skipped",
             "Events that changed nothing.",
-            ["reason"],  # replayed: at or below the position; repeated: a known event_id; operator: offsets skip
+            # replayed: at or below the position; repeated: a known event_id; forgotten: older than the user's erasure;
+            # operator: offsets skip
+            ["reason"],
             registry=registry,
         )
         self.events_dead = Counter(

@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Final
 
 from worker.decode import Breaker
+from worker.stretches import Stretch
 
 
 class PartitionState(StrEnum):
@@ -65,8 +66,9 @@ class Lease:
 @dataclass(slots=True)
 class Partition:
     """What the polling thread knows of one partition. next_offset: of the next record it expects from the log.
-    started: where the lease began. accept_below, skip_below: what an operator asked for bad records. tripped: offset at
-    which bad records have paused it before, perhaps in another worker; -1 for none."""
+    started: where the lease began. accept_below: an operator lets bad records below it go. skipped: stretches that an
+    operator passes over. tripped: offset at which bad records have paused it before, perhaps in another worker; -1 for
+    none."""
 
     number: int
     breaker: Breaker
@@ -75,13 +77,16 @@ class Partition:
     next_offset: int = 0
     started: int = 0
     accept_below: int = 0
-    skip_below: int = 0
+    skipped: tuple[Stretch, ...] = ()
     tripped: int = -1
 
     def move(self, state: PartitionState) -> None:
         if state not in TRANSITIONS[self.state]:
             raise ValueError(f"partition {self.number} cannot go from {self.state} to {state}")
         self.state = state
+
+    def skips(self, offset: int) -> bool:
+        return any(start <= offset < stop for start, stop in self.skipped)
 
     @property
     def reads(self) -> bool:

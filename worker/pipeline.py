@@ -227,11 +227,13 @@ class Pipeline:
         applied = sum(outcome.applied for outcome in outcomes)
         replayed = sum(outcome.replayed for outcome in outcomes)
         erased = sum(e.erases and not o.replayed for e, o in zip(events, outcomes, strict=True))
+        forgotten = sum(outcome.forgotten for outcome in outcomes)
         operator = sum(entry.log is None and entry.dead is None for entry in entries)
         self._metrics.events_applied.inc(applied)
         self._metrics.users_erased.inc(erased)
         self._metrics.events_skipped.labels("replayed").inc(replayed)
-        self._metrics.events_skipped.labels("repeated").inc(len(events) - applied - erased - replayed)
+        self._metrics.events_skipped.labels("repeated").inc(len(events) - applied - erased - replayed - forgotten)
+        self._metrics.events_skipped.labels("forgotten").inc(forgotten)
         self._metrics.events_skipped.labels("operator").inc(operator)
 
     # About once a second, in the same thread.
@@ -272,6 +274,11 @@ class Pipeline:
             shard.pop(partition, None)
             if partition in marks:
                 shard[partition] = marks[partition]
+
+    def forget(self, partition: int) -> None:
+        """Leave a partition's watermarks to whoever checks it next."""
+        for shard in self.left:
+            shard.pop(partition, None)
 
     def abandon(self, held: Callable[[int], bool]) -> None:
         """Forget the watermarks of partitions that are not held any more: another worker raises them now."""

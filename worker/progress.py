@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from typing import Final
 
 from worker.broker.base import BrokerUnavailable, Reader
 from worker.errors import WrongLog
@@ -13,6 +14,9 @@ from worker.metrics import Metrics
 from worker.partition import Lease, Partition, PartitionState
 
 log = logging.getLogger(__name__)
+
+PATIENCE_S: Final = 1.0
+"""For asking partitions one by one; polling waits meanwhile."""
 
 
 class Progress:
@@ -24,24 +28,17 @@ class Progress:
         self._metrics = metrics
         self._health = health
         self._healing_since = time.monotonic()
+        self._silent: set[int] = set()
+        """Partitions that did not answer alone when they were last asked: they are asked last."""
 
     def measure(self) -> None:
         """Ask how far the log goes; partitions that have been healed run from now on."""
-        try:
-            ends = self._reader.ends(self._partitions)
-        except BrokerUnavailable as error:
-            if self._health.trouble("log", f"kafka does not answer: {error}"):
-                log.warning("kafka does not answer: %s", error)
-            self._metrics.unavailable.labels("kafka").set(1)
-            return
-        if self._health.clear("log"):
-            self._metrics.unavailable.labels("kafka").set(0)
-            log.info("kafka answers again")
+        ends = self._ends()
         self._check_ends(ends)
         remaining, done = 0, 0
         for number, partition in self._partitions.items():
             lease = partition.lease
-            if lease is None:
+            if lease is None or number not in ends:
                 continue
             reached = self._reached(partition, lease)
             self._metrics.consumer_lag.labels(number).set(max(0, ends[number] - max(lease.committed, reached)))
@@ -53,6 +50,34 @@ class Progress:
                     partition.move(PartitionState.RUNNING)
                     log.info("partition %d: healed", number)
         self._estimate(remaining, done)
+
+    def _ends(self) -> dict[int, int]:
+        """Of all partitions; where that fails, of those that answer one by one within moments: with a leader away the
+        others go on."""
+        try:
+            ends = self._reader.ends(self._partitions)
+        except BrokerUnavailable as error:
+            if self._health.trouble("log", f"kafka does not answer: {error}"):
+                log.warning("kafka does not answer: %s", error)
+            self._metrics.unavailable.labels("kafka").set(1)
+            return self._ends_one_by_one()
+        if self._health.clear("log"):
+            self._metrics.unavailable.labels("kafka").set(0)
+            log.info("kafka answers again")
+        return ends
+
+    def _ends_one_by_one(self) -> dict[int, int]:
+        ends: dict[int, int] = {}
+        deadline = time.monotonic() + PATIENCE_S
+        for number in sorted(self._partitions, key=lambda number: (number in self._silent, number)):
+            if time.monotonic() > deadline:
+                break
+            try:
+                ends |= self._reader.ends([number])
+                self._silent.discard(number)
+            except BrokerUnavailable:
+                self._silent.add(number)
+        return ends
 
     def _reached(self, partition: Partition, lease: Lease) -> int:
         """Offsets below it are done with. Where the next ones hold no record (a producer's transaction ended there, or
@@ -68,7 +93,7 @@ class Progress:
 
     def _check_ends(self, ends: Mapping[int, int]) -> None:
         """Raises WrongLog where the log has been cut below what was committed: new events stand where old ones did."""
-        committed = {n: p.lease.committed for n, p in self._partitions.items() if p.lease is not None}
+        committed = {n: p.lease.committed for n, p in self._partitions.items() if p.lease is not None and n in ends}
         short = [number for number, offset in committed.items() if ends[number] < offset]
         try:
             bounds = self._reader.bounds(short) if short else {}

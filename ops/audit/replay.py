@@ -86,11 +86,10 @@ class Replay:
 
     def take(self, records: Sequence[Record], *, whole: bool) -> None:
         """A piece of one partition, in order. whole: the log has all that was ever applied of this partition."""
-        rules, counts = self._rules, self.counts
+        counts = self.counts
         counts.records += len(records)
-        read = [record for record in records if not within(rules.skipped, record.partition, record.offset)]
-        counts.skipped += len(records) - len(read)
-        entries = [decode(record, self._key) for record in read]
+        entries = self._decoded(records)
+        counts.skipped += len(records) - len(entries)
         vectors = self._encode(entries)
         histories = self._spill.load({entry.log.user for entry in entries if entry.log is not None})
         sums, bad, questions = Sums(), [], []
@@ -113,12 +112,23 @@ class Replay:
     def loosen(self, records: Sequence[Record]) -> None:
         """A piece of the log again, once all of it has been taken: notes the items and labels of users with whom the
         order between partitions decides more than rounding. Nobody can tell what their sums must be."""
-        read = [record for record in records if not within(self._rules.skipped, record.partition, record.offset)]
-        events = [entry.log for entry in (decode(record, self._key) for record in read) if entry.log is not None]
+        events = [entry.log for entry in self._decoded(records) if entry.log is not None]
         histories = self._spill.load({event.user for event in events})
         for event in events:
             if entangled(histories[event.user], self._rules.user_ttl_ms):
                 self._spill.loosen(event.labels if event.item is None else (event.item, *event.labels))
+
+    def _decoded(self, records: Sequence[Record]) -> list[Entry]:
+        """Without what an operator has skipped, of which only users who are to be forgotten count."""
+        found = []
+        for record in records:
+            skipped = within(self._rules.skipped, record.partition, record.offset)
+            if skipped and record.value is not None:
+                continue
+            entry = decode(record, self._key)
+            if not skipped or entry.dead is None:
+                found.append(entry)
+        return found
 
     def _encode(self, entries: Iterable[Entry]) -> NDArray[np.float32]:
         """(N, D), LogEvent.vector points into it."""

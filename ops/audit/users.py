@@ -19,7 +19,7 @@ from ops.audit.held import Held, HeldUser
 from ops.audit.replay import ERASED, EXPIRED, PARTIAL, ROAMS, entangled
 from ops.audit.rules import Rules
 from ops.audit.spill import Spill
-from schemas.state import UserState, unpack_position
+from schemas.state import UserState, unpack_place, unpack_position
 from worker.store.redis import GRACE_MS
 from worker.store.save import FEED_US, MARKER_MS
 
@@ -113,6 +113,10 @@ def differences(history: History, have: HeldUser, frame: Frame) -> Iterator[Diff
         return
     if not _stands(history, have.position):
         yield Kind.POSITION, f"stands at {have.position}, the log at {unpack_position(history.position)}"
+    if want is None and _was_erased_last(history):
+        if have.state is not None:
+            yield Kind.NOT_ERASED, f"has a state of {have.state.count} events, all older than the tombstone"
+        return
     if entangled(history, frame.rules.user_ttl_ms):
         if have.state is not None and have.state.count > history.events and not history.flags & PARTIAL:
             yield Kind.COUNT, f"{have.state.count} events, the log has only {history.events}"
@@ -141,6 +145,12 @@ def _stands(history: History, position: Mapping[int, int]) -> bool:
         # Redis may have dropped all of the user in between: then only what came later is told.
         return all(want.get(partition) == offset for partition, offset in position.items())
     return position == want or bool(history.flags & PARTIAL and want.items() <= dict(position).items())
+
+
+def _was_erased_last(history: History) -> bool:
+    """Whether every order of the partitions ends with the user erased, and the order between them matters."""
+    _, erased = unpack_place(history.position)
+    return bool(history.flags & ROAMS) and erased is not None and erased[0] >= history.newest
 
 
 def _in_order(want: UserState, have: UserState, frame: Frame, *, sampled: bool) -> Iterator[Difference]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -44,10 +44,12 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Identities of dead letters. redriven: sent again before. erased: their user was erased after the bad record."""
+    """Identities of dead letters. redriven: sent again before. erased: their user was erased after the bad record.
+    ends: partition → offset up to which that is known."""
 
     redriven: frozenset[str]
     erased: frozenset[str]
+    ends: Mapping[Any, int]
 
 
 def identity(letter: DeadLetter) -> str:
@@ -67,8 +69,8 @@ def read(target: Target, reason: str | None = None) -> list[DeadLetter]:
     return list(found.values())
 
 
-def past(target: Target, letters: Sequence[DeadLetter]) -> Past:
-    """What the topics of the letters tell of them.
+def past(target: Target, letters: Sequence[DeadLetter], before: Past | None = None) -> Past:
+    """What the topics of the letters tell of them; before: only what was written since that was found out.
 
     A redriven record keeps the bad record's timestamp, so it stands at or after the first offset with such a timestamp;
     so does a tombstone that came after a letter.
@@ -79,12 +81,14 @@ def past(target: Target, letters: Sequence[DeadLetter]) -> Past:
     users = {letter.key for letter in letters if letter.key}
     redriven: set[str] = set()
     tombstones: dict[bytes, list[Any]] = {}
+    ends: dict[Any, int] = {}
     for topic, timestamp in oldest.items():
         with broker.admin(target.kafka) as admin, broker.reader(target.kafka) as reader:
             parts = broker.partitions(admin, topic)
             stops = broker.ends(admin, reader, parts)
-            starts = broker.at_time(admin, parts, timestamp)
-        begins = {part: stops[part] if (start := starts[part]) is None else start for part in parts}
+            starts = broker.at_time(admin, parts, timestamp) if before is None else before.ends
+        begins = {part: stops[part] if (start := starts.get(part)) is None else start for part in parts}
+        ends.update(stops)
         for record in broker.read_between(target.kafka, begins, stops):
             mark = last(record.headers, REDRIVEN)
             if mark is not None:
@@ -96,7 +100,7 @@ def past(target: Target, letters: Sequence[DeadLetter]) -> Past:
         for letter in letters
         if letter.key and any(_after(tombstone, letter) for tombstone in tombstones.get(letter.key, ()))
     }
-    return Past(frozenset(redriven), frozenset(erased))
+    return Past(frozenset(redriven), frozenset(erased), ends)
 
 
 def _after(tombstone: Any, letter: DeadLetter) -> bool:
@@ -125,6 +129,10 @@ def redrive(target: Target, reason: str | None, agreed: Callable[[int], bool]) -
     already = len(letters) - len(ready) - left_out - erased
     if not ready or not agreed(len(ready)):
         return Redriven(0, already, left_out, erased)
+    # Whoever was forgotten while the question stood must not come back.
+    gone = past(target, [letter for letter, _ in ready], told).erased
+    kept = [(letter, record) for letter, record in ready if identity(letter) not in gone]
+    erased, ready = erased + len(ready) - len(kept), kept
     with broker.producer(target.kafka) as producer:
         for start in range(0, len(ready), IN_FLIGHT):
             futures = [

@@ -150,14 +150,18 @@ def offsets_show(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 def offsets_skip(partition: Partition, to: UpTo, data_dir: DataDir = None, yes: Yes = False) -> None:
-    """Skip records of a partition that is paused: those below the offset are never applied, good ones included."""
+    """Skip records of a partition that is paused: those below the offset are never applied, good ones included; users
+    who are to be forgotten are forgotten all the same."""
     from ops.cli.offsets import check_within
-    from ops.cli.state import leave_note
+    from ops.cli.state import skip
     from ops.cli.target import find
 
     target = find(data_dir)
-    skipped = check_within(target, partition, to)
+    start = check_within(target, partition, to)
     if not yes:
-        typer.confirm(f"Skip {skipped} records of partition {partition}, good ones included?", abort=True)
-    leave_note(target, f"skip:{partition}", str(to))
-    typer.echo(f"Partition {partition}: records below offset {to} are skipped. Its worker goes on within seconds.")
+        typer.confirm(f"Skip {to - start} records of partition {partition}, good ones included?", abort=True)
+    skip(target, partition, start, to)
+    typer.echo(
+        f"Partition {partition}: records {start} to {to}, that one not included, are skipped. Its worker goes on "
+        f"within seconds. Tell `kindred audit` of them with --skipped {partition}:{start}-{to}."
+    )

@@ -53,7 +53,7 @@ def ask_standings(target: Target, admin: Any, reader: Any) -> list[Standing]:
 
 
 def check_within(target: Target, partition: int, to: int) -> int:
-    """How many records lie between the committed offset and `to`. Raises BadInput where there is no such offset."""
+    """The committed offset, from which `to` is not yet read. Raises BadInput where it is no such offset."""
     found = {standing.partition: standing for standing in standings(target)}
     if partition not in found:
         raise BadInput(f"user-text has no partition {partition}.", f"It has {min(found)} to {max(found)}.")
@@ -64,7 +64,7 @@ def check_within(target: Target, partition: int, to: int) -> int:
             f"Offset {to} of partition {partition} is outside of what is still to be read.",
             f"Give an offset from {start} to {standing.end} (`kindred offsets show`).",
         )
-    return to - start
+    return start
 
 
 def show(target: Target, *, as_json: bool) -> None:

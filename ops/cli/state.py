@@ -17,6 +17,7 @@ from schemas.state import unpack_position
 from worker.store.base import StoreError
 from worker.store.keys import ShardKeys, hash_bytes, meta_key, shard_of_hash
 from worker.store.redis import RedisStore
+from worker.stretches import read_stretches, skip_note, write_stretches
 
 TIMEOUT_SECONDS: Final = 5.0
 
@@ -106,11 +107,24 @@ def read_user(target: Target, user_id: str, secret: bytes) -> UserView:
 
 def leave_note(target: Target, key: str, value: str) -> None:
     """Leave a request where the workers look for it each second. Raises Unreachable."""
+    with _notes(target) as store:
+        store.note(key, value)
+
+
+def skip(target: Target, partition: int, start: int, stop: int) -> None:
+    """Ask the workers to pass over the offsets from start up to, not including, stop. Raises Unreachable."""
+    with _notes(target) as store:
+        stretches = read_stretches(store.noted(skip_note(partition)))
+        store.note(skip_note(partition), write_stretches([*stretches, (start, stop)]))
+
+
+@contextmanager
+def _notes(target: Target) -> Iterator[RedisStore]:
+    """They belong to the namespace: any space and number of shards reach them."""
     with reachable():
-        # Notes belong to the namespace: any space and number of shards reach them.
         store = RedisStore.connect(target.redis_url, namespace=target.namespace, space="", shards=1, user_ttl_ms=None)
         try:
-            store.note(key, value)
+            yield store
         finally:
             store.close()
 

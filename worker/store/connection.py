@@ -145,6 +145,8 @@ class Connection:
 
     def _translated(self, error: Exception) -> StoreError:
         words = str(error)
+        # An unknown command is repeated with what follows it, which may be a password.
+        words = words.partition(", with args beginning with")[0]
         if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
             return StoreRefused(
                 f"Redis at {self.server} does not let this worker in: {words}; check user and password in the Redis "

@@ -21,7 +21,16 @@ from model.update import (
     update,
 )
 from model.users import Stored, UserKey
-from schemas.state import MAX_EVENT_IDS, MAX_ITEMS, MAX_LABELS, UserState, pack_position, pack_state, unpack_state
+from schemas.state import (
+    MAX_EVENT_IDS,
+    MAX_ITEMS,
+    MAX_LABELS,
+    UserState,
+    pack_position,
+    pack_state,
+    unpack_place,
+    unpack_state,
+)
 
 ANNA, BO = b"anna".ljust(16), b"bo".ljust(16)
 TTL = 365 * DAY_MS
@@ -119,8 +128,30 @@ def test_a_tombstone_leaves_a_position_and_nothing_else() -> None:
     stored = kept(run([event(0, item=5)]))
     result = run([event(1, erases=True)], stored)
     (write,) = result.writes
-    assert (write.state, write.position) == (None, pack_position({0: 1}))
+    assert (write.state, write.position) == (None, pack_position({0: 1}, (NOW, 0)))
     assert (write.entered, write.left) == ((), (5,))
+
+
+@pytest.mark.parametrize(
+    ("at", "partition", "comes_back"),
+    [(NOW - 1, 1, False), (NOW, 1, False), (NOW + 1, 1, True), (NOW - 1, 0, True)],
+    ids=["older", "of the same time", "newer", "older, but behind the tombstone"],
+)
+def test_an_event_of_another_partition_that_is_older_than_a_tombstone_brings_nobody_back(
+    at: int, partition: int, comes_back: bool
+) -> None:
+    stored = kept(run([event(0), event(1, erases=True)]))
+    result = run([event(7, partition=partition, at=at)], stored)
+    (write,) = result.writes
+    assert (write.state is not None) is comes_back
+    assert result.outcomes[0].forgotten is not comes_back
+    # The position moves all the same, and the erasure stays known.
+    assert unpack_place(write.position) == ({0: 1} | {partition: 7}, (NOW, 0))
+
+
+def test_the_newest_of_several_tombstones_counts() -> None:
+    stored = kept(run([event(0, erases=True, at=NOW + 5), event(0, partition=1, erases=True)]))
+    assert unpack_place(stored[ANNA].position)[1] == (NOW + 5, 0)
 
 
 def test_an_event_before_a_tombstone_that_comes_again_changes_nothing_and_is_not_answered() -> None:

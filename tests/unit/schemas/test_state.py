@@ -21,6 +21,7 @@ from schemas.state import (
     hash64,
     pack_position,
     pack_state,
+    unpack_place,
     unpack_position,
     unpack_state,
 )
@@ -81,6 +82,14 @@ def test_a_position_comes_back_and_its_bytes_do_not_depend_on_order(position: di
 def test_a_user_never_seen_has_an_empty_position() -> None:
     assert pack_position({}) == b""
     assert unpack_position(b"") == {}
+
+
+@pytest.mark.parametrize("position", [{}, {0: 5}, {3: 1, 1: 1 << 40}])
+def test_a_position_keeps_the_time_and_partition_of_the_last_erasure(position: dict[int, int]) -> None:
+    packed = pack_position(position, (1_767_225_600_123, 77))
+    assert unpack_place(packed) == (position, (1_767_225_600_123, 77))
+    assert unpack_position(packed) == position
+    assert unpack_place(pack_position(position)) == (position, None)
 
 
 def test_a_state_of_any_other_length_is_refused() -> None:

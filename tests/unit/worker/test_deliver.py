@@ -77,6 +77,25 @@ def test_exactly_once_survives_trouble(world: World, trouble: tuple[str, Excepti
     assert set(world.ids().values()) == {1}
 
 
+def test_a_batch_that_was_given_up_is_not_passed_by_the_next_one(world: World) -> None:
+    class GivenUp(MemoryTransactions):
+        refused = False
+
+        def commit(self, offsets: Mapping[int, Committed], membership: object) -> None:
+            if not GivenUp.refused:
+                GivenUp.refused = True
+                self.abort()
+                raise CommitRefused("the group is moving", retry=False)
+            super().commit(offsets, membership)
+
+    for user in ("anna", "bo", "cy"):
+        world.write(user)
+    world.work(transactions=GivenUp, batch_max_events=1)
+    assert GivenUp.refused
+    assert world.answered() == [("anna", 1), ("bo", 1), ("cy", 1)]
+    assert set(world.ids().values()) == {1}
+
+
 def test_a_partition_lost_while_its_outputs_are_written_is_left_to_its_next_owner(world: World) -> None:
     for user, partition in (("anna", 0), ("bo", 1)):
         world.write(user, partition=partition)

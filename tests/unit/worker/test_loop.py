@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import pytest
 
 from tests.builders import GROUP, TEXTS, Gate, Worker, World, eventually, story
-from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, Record
+from worker.broker.base import Bounds, BrokerUnavailable, CommitRefused, Committed, Record
 from worker.broker.memory import MemoryReader
 from worker.errors import SharedGroup, WrongLog
 from worker.store.base import StoreUnavailable, Watermarks
@@ -51,6 +51,16 @@ def test_a_partition_that_is_added_to_a_group_that_began_at_the_end_is_read_from
     world.write("anna", partition=len(texts.partitions) - 1)
     world.work(start="latest")
     assert world.answered() == [("anna", 1)], "written before a worker knew of the partition, and lost"
+
+
+def test_what_was_written_while_kafka_forgot_the_groups_commits_is_read(world: World) -> None:
+    world.work(start="latest")
+    world.write("anna")
+    world.work(start="latest")
+    world.broker.committed.clear()  # the group had no member for longer than commits are kept
+    world.write("bo")
+    world.work(start="latest")
+    assert world.answered() == [("anna", 1), ("bo", 1)]
 
 
 class Forgetful(MemoryReader):
@@ -185,6 +195,58 @@ def test_an_operators_commit_without_a_note_is_taken(world: World) -> None:
     assert world.answered() == [("anna", 3)]
 
 
+# A partition whose leader is away.
+
+
+class Leaderless(MemoryReader):
+    """Of a broker that cannot answer for the partitions in `away`."""
+
+    away: frozenset[int] = frozenset()
+
+    def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]:
+        asked = list(partitions)
+        if self.away & set(asked):
+            raise BrokerUnavailable("a leader is away")
+        return super().bounds(asked)
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        asked = list(partitions)
+        if self.away & set(asked):
+            raise BrokerUnavailable("a leader is away")
+        return super().ends(asked)
+
+
+def test_the_other_partitions_do_not_wait_for_one_that_cannot_be_checked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Leaderless, "away", frozenset({0}))
+    world.write("anna", partition=0)
+    world.write("bo", partition=1)
+    with world.worker(reader=Leaderless) as made:
+        eventually(lambda: world.answered() == [("bo", 1)], "the other partition is read")
+        monkeypatch.setattr(Leaderless, "away", frozenset())
+        made.finish()
+    assert ("anna", 1) in world.answered()
+
+
+def test_the_other_partitions_are_healed_while_one_cannot_be_checked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(20):
+        world.write(f"anna {n}", partition=0)
+        world.write(f"bo {n}", partition=1)
+    with world.worker(reader=Leaderless) as made:
+        made.finish()
+        monkeypatch.setattr(Leaderless, "away", frozenset({0}))
+        world.data.flush()
+        world.write("cy", partition=1)
+        eventually(lambda: len(world.users()) == 21, "what the other partition holds is healed")
+        eventually(lambda: made.value("kindred_healing_remaining", partition="1") == 0, "and known to be")
+        monkeypatch.setattr(Leaderless, "away", frozenset())
+        made.finish()
+    assert len(world.users()) == 41
+
+
 # Too many bad records.
 
 
@@ -221,11 +283,30 @@ def test_accepting_them_sends_them_to_the_dead_letters_and_goes_on(stuck: Worker
 
 
 def test_skipping_passes_over_them_and_goes_on(stuck: Worker, world: World) -> None:
-    world.store().note("skip:0", "101")
+    world.store().note("skip:0", "100-101")
     stuck.finish()
     assert len(world.dead_letters()) == 99
     assert world.answered() == [("anna", 1), ("bo", 1)]
     assert stuck.value("kindred_events_skipped_total", reason="operator") == 1
+
+
+def test_what_was_before_a_skipped_stretch_is_healed_later(stuck: Worker, world: World) -> None:
+    world.store().note("skip:0", "100-101")
+    stuck.finish()
+    stuck.end()
+    known = len(world.users())
+    for shard in range(world.shards):
+        world.data.flush(shard=shard)  # as in a new space; notes belong to the namespace
+    world.work()
+    assert len(world.users()) == known
+
+
+def test_who_is_to_be_forgotten_in_a_skipped_stretch_is_forgotten(stuck: Worker, world: World) -> None:
+    assert world.state("anna") is not None
+    gone = world.forget("anna")
+    world.store().note("skip:0", f"100-{gone.offset + 1}")
+    stuck.finish()
+    assert world.state("anna") is None
 
 
 def test_a_request_below_the_bad_record_changes_nothing(stuck: Worker, world: World) -> None:

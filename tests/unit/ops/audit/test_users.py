@@ -98,12 +98,23 @@ def test_a_user_of_two_partitions_may_have_been_read_in_either_order(spill: Spil
 
 
 def test_where_order_decides_only_position_and_an_upper_bound_are_compared(spill: Spill) -> None:
-    want = told(spill, event("a", 0), tombstone("a", 1), event("a", 5, partition=1), event("a", 6, partition=1))
+    later = [event("a", offset, partition=1, day=1) for offset in (5, 6)]
+    want = told(spill, event("a", 0), tombstone("a", 1), *later)
     assert kinds(want, held(want, count=1)) == set()
     assert kinds(want, HeldUser(unpack_position(want.position), None)) == set(), "the tombstone may have come last"
     assert kinds(want, held(want, position={1: 6})) == set(), "the marker may have expired in between"
     assert kinds(want, held(want, position={0: 0, 1: 6})) == {Kind.POSITION}
     assert kinds(want, held(want, count=4)) == {Kind.COUNT}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_who_was_erased_after_all_else_is_gone_whatever_the_order(spill: Spill, first: int) -> None:
+    gone = tombstone("a", 5, partition=1 - first)
+    want = told(spill, event("a", 0, partition=first, day=-1), gone)
+    marker = HeldUser(unpack_position(want.position), None)
+    assert want.state is None
+    assert kinds(want, marker) == set()
+    assert kinds(want, replace(marker, state=UserState(np.zeros(3, np.float16), count=1))) == {Kind.NOT_ERASED}
 
 
 def test_of_a_history_without_its_beginning_only_its_end_is_compared(spill: Spill) -> None:

@@ -49,6 +49,12 @@ def test_errors_hold_no_argument_of_a_command(connection: Connection) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_an_unknown_command_is_not_repeated_with_what_followed_it(connection: Connection) -> None:
+    with pytest.raises(StoreRefused, match="unknown command") as caught:
+        connection.ask([(b"LOGIN", "anna", "secret text")])
+    assert "secret" not in str(caught.value)
+
+
 def test_a_script_that_redis_forgot_is_loaded_and_run(connection: Connection, admin: Any) -> None:
     for _ in range(2):
         assert connection.run(ECHO, [([b"a"], []), ([b"b", b"c"], [])]) == [[None] * 2, [None] * 4]
