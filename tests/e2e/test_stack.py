@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import kafka
 import pytest
+import redis
 
 from ops import broker
 from ops.cli.state import read_user
@@ -162,6 +163,17 @@ def test_an_audit_of_the_running_stack_finds_nothing(real: Stack) -> None:
     assert (report["ok"], report["not_checked"]) == (True, [])
     assert report["checked"]["records"] >= 200
     assert report["checked"]["vectors"] == report["checked"]["users"] - report["checked"]["erased"] > 0
+
+
+@pytest.mark.encoder
+def test_an_audit_that_finds_damage_ends_with_1(real: Stack) -> None:
+    with redis.Redis.from_url(real.endpoints().redis) as client:
+        key = next(client.scan_iter("*:u:*", count=1000))
+        value = client.dump(key)
+        client.delete(key)
+        real.kindred("audit", code=1)
+        client.restore(key, 0, value)
+    assert real.json("audit")["ok"]
 
 
 @pytest.fixture(scope="module")
