@@ -54,13 +54,15 @@ class Progress:
     def _ends(self) -> dict[int, int]:
         """Of all partitions; where that fails, of those that answer one by one within moments: with a leader away the
         others go on."""
+        began = time.monotonic()
         try:
             ends = self._reader.ends(self._partitions)
         except BrokerUnavailable as error:
             if self._health.trouble("log", f"kafka does not answer: {error}"):
                 log.warning("kafka does not answer: %s", error)
             self._metrics.unavailable.labels("kafka").set(1)
-            return self._ends_one_by_one()
+            # Nothing answers where all of them took long to fail.
+            return self._ends_one_by_one() if time.monotonic() - began < PATIENCE_S else {}
         if self._health.clear("log"):
             self._metrics.unavailable.labels("kafka").set(0)
             log.info("kafka answers again")

@@ -53,6 +53,8 @@ from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, making_no_topics,
 
 HEARTBEAT_MS: Final = 1_000
 """A third of a session timeout or less; also bounds how long a finished hand-over waits for the IO thread to wake."""
+ADMIN_TIMEOUT_MS: Final = 5_000
+"""The polling thread asks; while a network is stalled nothing else of its work goes on for so long."""
 FETCH_BYTES: Final = 128 * 1024
 """Of a partition at a time, some batches' worth: all of it is handed out before the next partition's turn comes, and
 with the client's 1 MiB a newcomer waited up to 30 s behind another partition's backlog, at a CPU encoder's pace. A
@@ -113,7 +115,10 @@ class KafkaReader:
         header_names.tolerate()
         self.topic = topic
         self._group = group
-        self._admin = asked(lambda: KafkaAdminClient(**access.arguments(), client_id=client_id), "admin")
+        self._admin = asked(
+            lambda: KafkaAdminClient(**access.arguments(), client_id=client_id, request_timeout_ms=ADMIN_TIMEOUT_MS),
+            "admin",
+        )
         self.consumer = asked(
             lambda: KafkaConsumer(
                 **access.arguments(),
