@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _POLL: Final = 0.1
 _HAND_OVER: Final = 0.05
+_KEEP: Final = 0.01
 _CHORES: Final = 1.0
 """Seconds between looks at lag, operators' requests and services that were away."""
 
@@ -392,5 +393,14 @@ class Loop:
                 return
             if any(stage.failure is not None for stage in self._stages):
                 break
-            time.sleep(0.01)
+            self._keep_place()
         log.warning("drained only in part: what is left will be replayed by the next owner")
+
+    def _keep_place(self) -> None:
+        """Go on taking part in the group: while it moves it takes no commits of a member who does not poll. What a
+        poll gives is left to the next owner."""
+        self._reader.pause([number for number, partition in self._partitions.items() if partition.reads])
+        try:
+            self._reader.poll(_KEEP, 1)
+        except BrokerUnavailable:
+            time.sleep(_KEEP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -18,7 +19,8 @@ from tests.builders import (
     expected_ids,
     story,
 )
-from worker.broker.base import BrokerUnavailable
+from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, Record
+from worker.broker.memory import MemoryReader
 from worker.errors import SharedGroup, WrongLog, WrongTopic
 from worker.store.base import StoreRefused, StoreUnavailable, Write
 from worker.store.memory import MemoryData, MemoryStore
@@ -243,6 +245,33 @@ class Stuck(MemoryStore):
         if write.users:
             raise StoreUnavailable("gone")
         return super().save(write)
+
+
+def test_a_worker_that_ends_while_the_group_moves_takes_part_and_commits(world: World) -> None:
+    class Moving(MemoryReader):
+        """Takes no commit while the group moves; a member who polls goes along with it."""
+
+        moves = False
+
+        def poll(self, timeout_s: float, max_records: int) -> Mapping[int, Sequence[Record]]:
+            Moving.moves = False
+            return super().poll(timeout_s, max_records)
+
+        def commit(self, offsets: Mapping[int, Committed]) -> None:
+            if Moving.moves:
+                raise CommitRefused("the group is moving", retry=True)
+            super().commit(offsets)
+
+    gate = Gate(7)
+    with world.worker(reader=Moving, fail_point=gate, drain=3.0) as made:
+        world.write("anna")
+        gate.await_reached()
+        made.service.stop()
+        eventually(lambda: made.health.state == "draining", "it drains")
+        Moving.moves = True
+        gate.open()
+        made.end()
+    assert world.committed()[0] == 1
 
 
 def test_a_drain_ends_at_its_deadline_and_leaves_the_rest_to_the_next_owner(world: World) -> None:
