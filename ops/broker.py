@@ -27,6 +27,8 @@ from worker.broker.kafka_client import making_no_topics, translated
 from worker.broker.kafka_rights import NOT_ALLOWED, check_tls
 
 CONNECT_MS: Final = 5_000
+BOOTSTRAP_MS: Final = 10_000
+"""For a broker that listens, a login included: the first one of a busy broker takes seconds."""
 REQUEST_MS: Final = 10_000
 LINGER_MS: Final = 5
 
@@ -77,7 +79,7 @@ def admin(access: KafkaAccess) -> Iterator[Any]:
     """A KafkaAdminClient. Raises Unreachable, also for Kafka errors of the block."""
     with reachable(access):
         client = kafka.KafkaAdminClient(
-            **access.arguments(), bootstrap_timeout_ms=CONNECT_MS, request_timeout_ms=REQUEST_MS
+            **access.arguments(), bootstrap_timeout_ms=BOOTSTRAP_MS, request_timeout_ms=REQUEST_MS
         )
         try:
             yield client
@@ -91,7 +93,7 @@ def producer(access: KafkaAccess, *, linger_ms: int = LINGER_MS) -> Iterator[Any
     with reachable(access):
         client = kafka.KafkaProducer(
             **access.arguments(),
-            bootstrap_timeout_ms=CONNECT_MS,
+            bootstrap_timeout_ms=BOOTSTRAP_MS,
             kafka_client=making_no_topics,
             max_block_ms=REQUEST_MS,
             linger_ms=linger_ms,
@@ -109,7 +111,7 @@ def reader(access: KafkaAccess) -> Iterator[Any]:
     with reachable(access):
         client = kafka.KafkaConsumer(
             **access.arguments(),
-            bootstrap_timeout_ms=CONNECT_MS,
+            bootstrap_timeout_ms=BOOTSTRAP_MS,
             request_timeout_ms=REQUEST_MS,
             group_id=None,
             kafka_client=making_no_topics,
