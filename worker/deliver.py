@@ -12,7 +12,6 @@ repeated from memory: its partitions are read again from the offsets that the lo
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -28,7 +27,7 @@ from worker.broker.base import (
     Transactions,
     Undecided,
 )
-from worker.errors import BadSettings, OutOfStep, WrongTopic
+from worker.errors import BadSettings, WrongTopic
 from worker.heal import pack_note
 from worker.retry import Persistent
 
@@ -38,10 +37,6 @@ PUBLISH_TIMEOUT: Final = 30.0
 """Seconds to wait for acknowledgements before everything of the batch is sent again."""
 COMMIT_PAUSE: Final = 0.1
 """Seconds between two tries to commit while the group is rebalancing."""
-REFUSED_MOST: Final = 45.0
-"""Seconds of that before the worker ends: longer than any member may take to hand over (the drain deadline, the session
-timeout). With kafka-python 3.0.12 a member was seen, once in hundreds of rebalances, that polls and does not come out
-of one for minutes; a new one joins at once."""
 
 
 class Outgoing(Protocol):
@@ -165,7 +160,6 @@ class ExactlyOnce:
         self._written = asking
 
     def commit(self, work: Outgoing, instance: str) -> bool:
-        began = time.monotonic()
         while True:
             try:
                 ended = self._persist("kafka", lambda: self._end(work, instance))
@@ -175,7 +169,6 @@ class ExactlyOnce:
                     self._abort()
                     self._leave(work.batch)
                     return False
-                _bear(error, began)
                 continue
             except Undecided as error:
                 log.warning("nobody can tell whether a batch was committed, reading on from what is: %s", error)
@@ -234,7 +227,6 @@ def _commit_offsets(reader: Reader, persist: Persistent, batch: Batch, instance:
         if offsets:
             reader.commit(offsets)
 
-    began = time.monotonic()
     while True:
         try:
             persist("kafka", commit)
@@ -242,19 +234,9 @@ def _commit_offsets(reader: Reader, persist: Persistent, batch: Batch, instance:
             if not error.retry or persist.abandon.wait(COMMIT_PAUSE):
                 log.warning("offsets were not committed, their next owner replays: %s", error)
                 return False
-            _bear(error, began)
             continue
         _note_progress(batch)
         return True
-
-
-def _bear(error: CommitRefused, began: float) -> None:
-    """Raises OutOfStep where commits have been refused for too long."""
-    if time.monotonic() - began > REFUSED_MOST:
-        raise OutOfStep(
-            f"for {REFUSED_MOST:.0f} s the group has been moving and taken no commit ({error}): this worker ends, so "
-            "that others take over and it joins anew; nothing is lost"
-        ) from error
 
 
 def _note_progress(batch: Batch) -> None:

@@ -2,7 +2,6 @@
 
     WorkerError                1   unexpected; the supervisor may restart it
     ├── Unready                 3   the model could not be loaded at start, or the disk for its release not be written
-    ├── OutOfStep               4   the group takes no commits from this worker; a restart joins anew
     └── OperatorNeeded          64  a restart will not help; the message says what will
         ├── BadSettings         65
         ├── WrongLog            66  the topic was made anew, or its log ends before what Redis has seen
@@ -29,10 +28,6 @@ class WorkerError(Exception):
 
 class Unready(WorkerError):
     exit_code = 3
-
-
-class OutOfStep(WorkerError):
-    exit_code = 4
 
 
 class OperatorNeeded(WorkerError):

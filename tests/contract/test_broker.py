@@ -44,6 +44,15 @@ def until(reader: Reader, condition: Callable[[Mapping[int, Sequence[Record]]], 
         assert time.monotonic() < deadline, "not in time"
 
 
+def glance(reader: Reader, listener: Listener, wanted: set[int], pause: float) -> None:
+    """Poll without waiting, with so many seconds in between, until it holds the partitions that are wanted."""
+    deadline = time.monotonic() + MOVE
+    while listener.has() != wanted or not reader.joined():
+        assert time.monotonic() < deadline, "the join was forgotten"
+        assert not reader.poll(0.0, 10)
+        time.sleep(pause)
+
+
 def read(reader: Reader, count: int, max_records: int = 100) -> dict[int, list[Record]]:
     """So many records of the partitions that are not paused."""
     taken: dict[int, list[Record]] = {}
@@ -141,6 +150,16 @@ def test_who_has_not_joined_has_no_place_in_the_group(visitor: Reader) -> None:
 # A group of one.
 
 
+@pytest.mark.parametrize("pause", [0.005, 0.05])
+def test_a_member_joins_however_short_its_polls(broker: Backend, pause: float) -> None:
+    listener = Listener()
+    made = broker.reader(broker.topic(2), listener)
+    made.join()
+    glance(made, listener, {0, 1}, pause)
+    made.commit({0: Committed(0)})
+    made.close()
+
+
 @pytest.mark.needs("adds_partitions")
 def test_partitions_that_are_added_come_however_short_the_polls(
     broker: Backend, monkeypatch: pytest.MonkeyPatch
@@ -150,13 +169,9 @@ def test_partitions_that_are_added_come_however_short_the_polls(
     made = broker.reader(name, listener)
     made.join()
     until(made, lambda _: listener.has() == {0})
-    for count in (2, 3):
-        broker.add_partitions(name, count)
-        deadline = time.monotonic() + MOVE
-        while listener.has() != set(range(count)):
-            assert time.monotonic() < deadline, "the join was forgotten"
-            assert not made.poll(0.0, 10)
-            time.sleep(0.005)
+    for wanted in ({0, 1}, {0, 1, 2}):
+        broker.add_partitions(name, len(wanted))
+        glance(made, listener, wanted, 0.005)
     made.close()
 
 

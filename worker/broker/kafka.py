@@ -49,7 +49,15 @@ from worker.broker.base import (
     Record,
     SlotTaken,
 )
-from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, making_no_topics, polled, slot_taken, translated
+from worker.broker.kafka_client import (
+    CALL_TIMEOUT_MS,
+    asked,
+    keep_joining,
+    making_no_topics,
+    polled,
+    slot_taken,
+    translated,
+)
 
 HEARTBEAT_MS: Final = 1_000
 """A third of a session timeout or less; also bounds how long a finished hand-over waits for the IO thread to wake."""
@@ -158,7 +166,7 @@ class KafkaReader:
         self.consumer.subscribe([self.topic], listener=_Bridge(self, self._listener, self._drain_seconds))
 
     def poll(self, timeout_s: float, max_records: int) -> Mapping[int, Sequence[Record]]:
-        self._go_on_joining()
+        keep_joining(self.consumer._coordinator)
         records = polled(self.consumer, timeout_s, max_records)
         if self._slot is not None and self._displaced():
             raise SlotTaken(slot_taken("heartbeat"))
@@ -190,14 +198,6 @@ class KafkaReader:
             return None
         found: int | None = asked(lambda: self.consumer.position(place, timeout_ms=CALL_TIMEOUT_MS), "position")
         return found
-
-    def _go_on_joining(self) -> None:
-        """With 3.0.12 a join that changed metadata began is forgotten when a poll ends before it does: the member then
-        stands between two generations for good, without heartbeats and without a partition."""
-        coordinator = self.consumer._coordinator
-        with coordinator._lock:
-            if coordinator.rejoining:
-                coordinator.rejoin_needed = True
 
     def _displaced(self) -> bool:
         """Whether a heartbeat heard that another member has this one's slot: 3.0.12 stops its heartbeats then, tells

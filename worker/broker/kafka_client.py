@@ -78,6 +78,29 @@ def asked(call: Callable[[], T], what: str) -> T:
         raise translated(error, what) from error
 
 
+class _Joining:
+    """A join that nobody has seen the end of, whether it has ended or not (what kafka-python's wait_for() needs)."""
+
+    is_done = False
+
+    def __init__(self, task: Any) -> None:
+        self.add_callback = task.add_callback
+        self.add_errback = task.add_errback
+
+
+def keep_joining(coordinator: Any) -> None:
+    """Before each poll(). With 3.0.12 a poll that ends before a join does may forget it, in two ways: what changed
+    metadata began is not gone on with, so that the member stands between two generations for good, without heartbeats
+    and without a partition; and what ended between two polls is begun again instead of taken, so that a member that
+    polls without waiting joins for minutes on end, and may commit nothing meanwhile."""
+    with coordinator._lock:
+        if coordinator.rejoining:
+            coordinator.rejoin_needed = True
+        task = coordinator._join_task
+        if task is not None and not isinstance(task, _Joining):
+            coordinator._join_task = _Joining(task)
+
+
 def polled(consumer: Any, timeout_s: float, max_records: int) -> Any:
     """Raises BrokerUnavailable, BrokerRefused, SlotTaken."""
     if not consumer._fetcher._next_partition_records:

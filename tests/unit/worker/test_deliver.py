@@ -77,25 +77,6 @@ def test_exactly_once_survives_trouble(world: World, trouble: tuple[str, Excepti
     assert set(world.ids().values()) == {1}
 
 
-@pytest.mark.parametrize("transactions", [None, MemoryTransactions], ids=["at least once", "exactly once"])
-def test_a_worker_whose_commits_are_refused_for_good_ends_and_the_next_one_goes_on(
-    world: World, monkeypatch: pytest.MonkeyPatch, transactions: type[MemoryTransactions] | None
-) -> None:
-    class Moving(MemoryReader):
-        def commit(self, offsets: Mapping[int, Committed]) -> None:
-            if any(mark.offset for mark in offsets.values()):
-                raise CommitRefused("the group is moving", retry=True)
-            super().commit(offsets)
-
-    monkeypatch.setattr("worker.deliver.REFUSED_MOST", 0.3)
-    world.write("anna")
-    with world.worker(reader=Moving, transactions=transactions) as made:
-        assert "joins anew" in str(made.await_error())
-    world.work(transactions=transactions)
-    assert world.all_committed()
-    assert set(world.answered()) == {("anna", 1)}
-
-
 def test_a_batch_that_was_given_up_is_not_passed_by_the_next_one(world: World) -> None:
     class GivenUp(MemoryTransactions):
         refused = False
