@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -27,8 +27,9 @@ from worker.broker.kafka_client import making_no_topics, translated
 from worker.broker.kafka_rights import NOT_ALLOWED, check_tls
 
 CONNECT_MS: Final = 5_000
-BOOTSTRAP_MS: Final = 10_000
-"""For a broker that listens, a login included: the first one of a busy broker takes seconds."""
+BOOTSTRAP_MS: Final = (3_000, 6_000, 12_000)
+"""For a broker that listens, a login included. A refused login is told only once the time is over; the first login of a
+busy broker takes seconds."""
 REQUEST_MS: Final = 10_000
 LINGER_MS: Final = 5
 
@@ -74,12 +75,26 @@ def _listens(address: str) -> bool:
     return True
 
 
+def _connected(connect: Callable[[int], Any]) -> Any:
+    """A client; connect is given milliseconds for it. Raises BrokerRefused, KafkaError."""
+    *first, last = BOOTSTRAP_MS
+    for milliseconds in first:
+        try:
+            return connect(milliseconds)
+        except kafka.errors.KafkaTimeoutError as error:
+            if isinstance(refused := translated(error, "connect"), BrokerRefused):
+                raise refused from error
+    return connect(last)
+
+
 @contextmanager
 def admin(access: KafkaAccess) -> Iterator[Any]:
     """A KafkaAdminClient. Raises Unreachable, also for Kafka errors of the block."""
     with reachable(access):
-        client = kafka.KafkaAdminClient(
-            **access.arguments(), bootstrap_timeout_ms=BOOTSTRAP_MS, request_timeout_ms=REQUEST_MS
+        client = _connected(
+            lambda most: kafka.KafkaAdminClient(
+                **access.arguments(), bootstrap_timeout_ms=most, request_timeout_ms=REQUEST_MS
+            )
         )
         try:
             yield client
@@ -91,13 +106,15 @@ def admin(access: KafkaAccess) -> Iterator[Any]:
 def producer(access: KafkaAccess, *, linger_ms: int = LINGER_MS) -> Iterator[Any]:
     """An idempotent KafkaProducer with acks=all. Raises Unreachable, also for Kafka errors of the block."""
     with reachable(access):
-        client = kafka.KafkaProducer(
-            **access.arguments(),
-            bootstrap_timeout_ms=BOOTSTRAP_MS,
-            kafka_client=making_no_topics,
-            max_block_ms=REQUEST_MS,
-            linger_ms=linger_ms,
-            compression_type="lz4" if linger_ms else None,
+        client = _connected(
+            lambda most: kafka.KafkaProducer(
+                **access.arguments(),
+                bootstrap_timeout_ms=most,
+                kafka_client=making_no_topics,
+                max_block_ms=REQUEST_MS,
+                linger_ms=linger_ms,
+                compression_type="lz4" if linger_ms else None,
+            )
         )
         try:
             yield client
@@ -109,15 +126,17 @@ def producer(access: KafkaAccess, *, linger_ms: int = LINGER_MS) -> Iterator[Any
 def reader(access: KafkaAccess) -> Iterator[Any]:
     """A KafkaConsumer without a group that reads committed records; the caller assigns and seeks."""
     with reachable(access):
-        client = kafka.KafkaConsumer(
-            **access.arguments(),
-            bootstrap_timeout_ms=BOOTSTRAP_MS,
-            request_timeout_ms=REQUEST_MS,
-            group_id=None,
-            kafka_client=making_no_topics,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            fetch_max_wait_ms=100,
+        client = _connected(
+            lambda most: kafka.KafkaConsumer(
+                **access.arguments(),
+                bootstrap_timeout_ms=most,
+                request_timeout_ms=REQUEST_MS,
+                group_id=None,
+                kafka_client=making_no_topics,
+                enable_auto_commit=False,
+                isolation_level="read_committed",
+                fetch_max_wait_ms=100,
+            )
         )
         try:
             yield client
