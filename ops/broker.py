@@ -19,11 +19,11 @@ import kafka.errors
 from kafka.admin import OffsetSpec, OffsetTimestamp
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
+from model.kafka.client import making_no_topics, translated
 from ops.errors import NoAnswer, NotAllowed, OpsError, Unreachable
 from schemas.access import KafkaAccess
 from schemas.topics import TOPICS, Topic, topic_name
 from worker.broker.base import BrokerRefused, BrokerUnavailable
-from worker.broker.kafka_client import making_no_topics, translated
 from worker.broker.kafka_rights import NOT_ALLOWED, check_tls
 
 CONNECT_MS: Final = 5_000

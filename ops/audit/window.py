@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import kafka
 
+from model.kafka.header_names import tolerate
 from ops import broker
 from ops.audit.rules import Rules
 from ops.cli.target import Target
@@ -21,7 +22,6 @@ from ops.errors import NoAnswer, NoStack
 from schemas.access import KafkaAccess
 from schemas.topics import USER_TEXT, Topic
 from worker.broker.base import Record
-from worker.broker.header_names import tolerate
 from worker.heal import read_note
 
 PIECE: Final = 4096

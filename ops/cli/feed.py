@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from kafka.errors import KafkaError
 
+from model.kafka.client import translated
 from ops.errors import NotAllowed, Unreachable
 from worker.broker.base import BrokerRefused
-from worker.broker.kafka_client import translated
 
 MAX_RECORDS: Final = 5_000
 MAX_BYTES: Final = 32 * 2**20

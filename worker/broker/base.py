@@ -12,19 +12,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+# Part of this contract too; what is read without a group needs them as well.
+from model.kafka.base import Bounds as Bounds
+from model.kafka.base import BrokerRefused as BrokerRefused
+from model.kafka.base import BrokerUnavailable as BrokerUnavailable
+from model.kafka.base import Record as Record
+from model.kafka.base import SlotTaken as SlotTaken
 from schemas.headers import Headers
-
-
-class Record(NamedTuple):
-    """One record of a topic, as the log has it. timestamp: milliseconds since 1970."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
 
 
 class OutRecord(NamedTuple):
@@ -41,26 +35,6 @@ class Committed:
 
     offset: int
     metadata: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """begin: first offset the log still has; end: the offset after the last one, aborted transactions included."""
-
-    begin: int
-    end: int
-
-
-class BrokerUnavailable(Exception):
-    """The broker did not answer, or refused for now: the same call may be repeated."""
-
-
-class BrokerRefused(Exception):
-    """The login or a right is missing: the same call will be refused again until an operator has acted."""
-
-
-class SlotTaken(Exception):
-    """Another worker has joined the group as the same static member: this one is out for good."""
 
 
 class CommitRefused(Exception):

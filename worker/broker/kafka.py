@@ -37,8 +37,17 @@ from kafka.errors import (
 )
 from kafka.future import Future as KafkaFuture
 
+from model.kafka import header_names
+from model.kafka.client import (
+    CALL_TIMEOUT_MS,
+    asked,
+    keep_joining,
+    making_no_topics,
+    polled,
+    slot_taken,
+    translated,
+)
 from schemas.access import KafkaAccess
-from worker.broker import header_names
 from worker.broker.abilities import Abilities, abilities
 from worker.broker.base import (
     Bounds,
@@ -48,15 +57,6 @@ from worker.broker.base import (
     RebalanceListener,
     Record,
     SlotTaken,
-)
-from worker.broker.kafka_client import (
-    CALL_TIMEOUT_MS,
-    asked,
-    keep_joining,
-    making_no_topics,
-    polled,
-    slot_taken,
-    translated,
 )
 
 HEARTBEAT_MS: Final = 1_000

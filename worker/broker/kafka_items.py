@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from kafka import KafkaConsumer, TopicPartition
 
+from model.kafka import header_names
+from model.kafka.client import asked, making_no_topics, polled
 from schemas.access import KafkaAccess
-from worker.broker import header_names
 from worker.broker.base import Record
-from worker.broker.kafka_client import asked, making_no_topics, polled
 
 
 class KafkaItemLog:

@@ -12,9 +12,9 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
+from model.kafka.client import CALL_TIMEOUT_MS, asked, making_no_topics, translated
 from schemas.access import KafkaAccess
 from worker.broker.base import OutRecord, RecordTooLarge
-from worker.broker.kafka_client import CALL_TIMEOUT_MS, asked, making_no_topics, translated
 
 
 def sendable(record: OutRecord) -> dict[str, Any]:

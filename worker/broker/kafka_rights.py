@@ -15,9 +15,9 @@ from typing import Final
 from kafka import KafkaAdminClient
 from kafka.errors import AuthorizationError, KafkaError
 
+from model.kafka.client import translated
 from schemas.access import KafkaAccess
 from worker.broker.base import BrokerRefused, BrokerUnavailable
-from worker.broker.kafka_client import translated
 
 CONNECT_MS: Final = 5_000
 """Within it a broker that is there has said whether it lets a client in."""

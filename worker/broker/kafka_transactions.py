@@ -15,9 +15,9 @@ from typing import Any, Final
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import CommitFailedError, KafkaError, MessageSizeTooLargeError
 
+from model.kafka.client import asked, translated
 from schemas.access import KafkaAccess
 from worker.broker.base import CommitRefused, Committed, OutRecord, RecordTooLarge, Undecided
-from worker.broker.kafka_client import asked, translated
 from worker.broker.kafka_publisher import close_producer, producer_options, sendable
 
 RETRY_MS: Final = 5

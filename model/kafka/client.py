@@ -18,8 +18,8 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
-from worker.broker.base import BrokerRefused, BrokerUnavailable, SlotTaken
-from worker.broker.kafka_logins import refused_login
+from model.kafka.base import BrokerRefused, BrokerUnavailable, SlotTaken
+from model.kafka.logins import refused_login
 
 T = TypeVar("T")
 

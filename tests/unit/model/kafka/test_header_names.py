@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-from worker.broker.header_names import TolerantBatch, readable, tolerate
+from model.kafka.header_names import TolerantBatch, readable, tolerate
 
 
 def written(names: list[bytes], compression: int = 0) -> bytes:
