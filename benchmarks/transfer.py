@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from model.donor_vectors import NearestFactory
 from model.evidence import NEIGHBOURS
-from model.index import Changes, Index, NearestFactory
+from model.index import Changes, Index
 from model.item_table import ItemRow
 from model.nearest import Floats, Nearest, NumpyNearest
 from model.transfer import TransferWeights, transfer

@@ -7,7 +7,7 @@ room for new ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -15,8 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.item_table import SLOT_BYTES, STRING_BYTES, ItemEntry, ItemRow, ItemTable, Listing, drift
-from model.nearest import MISSING, Floats, Nearest, NumpyNearest, Rows
+from model.donor_vectors import DonorVectors, NearestFactory, Turned, unit
+from model.head import Head, identity
+from model.item_table import SLOT_BYTES, STRING_BYTES, ItemEntry, ItemRow, ItemTable, Listing
+from model.nearest import MISSING, Floats, NumpyNearest, Rows
 from model.transfer import Known, Queries
 from model.users import UserKey
 from schemas.state import MAX_ITEMS, MAX_LABELS, UserState
@@ -26,20 +28,11 @@ ITEM_SHARE: Final = 0.25
 KEY_BYTES: Final = 190
 """A donor's key, its row number and their dict entry, in CPython."""
 DONOR_BYTES: Final = 4 * MAX_ITEMS + 6 * MAX_LABELS + 8 + KEY_BYTES
-"""A donor without the vector."""
+"""A donor without the vectors."""
 MAX_KNOWN_LABELS: Final = 1 << 16
 """Labels beyond this many distinct ones are not learned, so that junk labels cannot fill the memory."""
 
-Interest = Callable[[Floats], Floats]
-"""The head: (N, D) means in the encoder's space → (N, E) interest vectors; need not be of length 1."""
-NearestFactory = Callable[[int, int], Nearest]
-"""(dimension, capacity) → an empty matrix."""
 State = tuple[UserKey, UserState | None]
-
-
-def unchanged(vectors: Floats) -> Floats:
-    """The identity head."""
-    return vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +53,27 @@ class Index:
         dimension: int,
         budget_bytes: int,
         *,
-        interest: Interest = unchanged,
+        interest: Head = identity,
         nearest: NearestFactory = NumpyNearest,
         min_events: int = 1,
         min_donors: int = 1,
     ) -> None:
-        """min_events: events a user needs to be a donor. min_donors: known users an item needs to be recommended on
-        their account."""
+        """interest: the head. min_events: events a user needs to be a donor. min_donors: known users an item needs to
+        be recommended on their account."""
         self.dimension = dimension
         self.budget_bytes = budget_bytes
-        self.capacity, item_capacity = capacities(dimension, budget_bytes, nearest)
-        self._interest = interest
+        self.capacity, item_capacity = capacities(dimension, budget_bytes, nearest, interest)
+        self._nearest = nearest
         self._min_events = min_events
         self._min_donors = min_donors
-        width = interest(np.zeros((1, dimension), np.float32)).shape[1]
-        self._donors = nearest(width, self.capacity)
+        self._vectors = DonorVectors(dimension, self.capacity, nearest, interest)
+        self._room = self.capacity
+        """Donors that the budget has room for with the present head."""
         # Pages that were never written cost nothing: every row below is written whole before it is read.
         self._recent = np.empty((self.capacity, MAX_ITEMS), np.int32)
         self._labels = np.empty((self.capacity, MAX_LABELS), np.int32)
         self._label_shares = np.empty((self.capacity, MAX_LABELS), np.float16)
         self._last_time = np.empty(self.capacity, np.int64)
-        self._centre = np.zeros(width, np.float32)
         self._rows: dict[UserKey, int] = {}
         self._keys: list[UserKey | None] = []
         self._free: list[int] = []
@@ -98,12 +91,31 @@ class Index:
     def bytes(self) -> int:
         """Memory in use, by the sizes above."""
         labels = sum(map(len, filter(None, self.label_names))) + 250 * len(self.label_names)
-        return len(self._rows) * (DONOR_BYTES + self._donors.row_bytes) + self.items.bytes + labels
+        return len(self._rows) * (DONOR_BYTES + self._vectors.row_bytes) + self.items.bytes + labels
 
     @property
     def catalogue_active(self) -> bool:
         """Whether the `items` topic has records: then only its available items are recommended."""
         return self.items.listed_count > 0
+
+    @property
+    def head(self) -> Head:
+        return self._vectors.head
+
+    def turned(self, head: Head) -> Turned:
+        """The donors' interest vectors as this head makes them. The one call that may come from another thread, while
+        the index changes."""
+        return self._vectors.turned(head)
+
+    def turn(self, head: Head, turned: Turned | None = None) -> None:
+        """Exchange the head. turned: of this head; without it, or where it is of another index, all is computed here.
+        Under a learned head a donor takes more room: those least recently active go where the budget says so."""
+        if head is self.head:
+            return
+        self._vectors.turn(head, turned)
+        self._room = min(self.capacity, capacities(self.dimension, self.budget_bytes, self._nearest, head)[0])
+        if len(self._rows) > self._room:
+            self._make_room(len(self._rows) - self._room)
 
     def staleness(self, now: float) -> float:
         """Seconds since the feed was last read to its end; infinite before the first time."""
@@ -164,7 +176,8 @@ class Index:
             rows = [row for row in rows if row != MISSING]
         at = np.array(rows, np.int64)
         self._last_time[at] = [state.last_time for state in states]
-        self._put_vectors(at, states)
+        means = np.concatenate([state.vector for state in states]).reshape(len(states), self.dimension)
+        self._vectors.put(at, means.astype(np.float32))
         self._put_items(at, states)
         self._labels[at], shares = self.label_rows([state.labels for state in states])
         self._label_shares[at] = shares
@@ -175,11 +188,11 @@ class Index:
         opened = items.open(now_ms)
         popular, popular_vectors = items.popular(opened, self._min_donors)
         return Known(
-            donors=self._donors,
+            donors=self._vectors.interests,
             recent=self._recent,
             labels=self._labels,
             label_shares=self._label_shares,
-            centre=self._centre,
+            centre=self._vectors.centre,
             items=items.vectors,
             item_centre=items.centre,
             holders=items.holders,
@@ -203,9 +216,10 @@ class Index:
         width = max(1, max(map(len, items), default=1))
         label_slots, shares = self.label_rows(labels)
         get = self._rows.get
+        units = unit(vectors)
         return Queries(
-            vectors=_unit(vectors),
-            interests=_unit(self._interest(vectors)),
+            vectors=units,
+            interests=self._vectors.project(units),
             rows=np.array([get(user, MISSING) for user in users], np.int32),
             items=_right(flat, [len(row) for row in items], width),
             labels=label_slots,
@@ -226,18 +240,6 @@ class Index:
         counts[slots < 0] = 0
         return slots, counts / np.maximum(counts.sum(axis=1, keepdims=True), np.float32(1e-9))
 
-    def _put_vectors(self, rows: NDArray[np.int64], states: list[UserState]) -> None:
-        means = np.concatenate([state.vector for state in states]).reshape(len(states), self.dimension)
-        vectors = _unit(self._interest(means.astype(np.float32)))
-        moved = vectors.any(axis=1)
-        if moved.all():
-            self._donors.set(rows, vectors)
-        else:
-            self._donors.remove(rows[~moved])
-            self._donors.set(rows[moved], vectors[moved])
-            vectors = vectors[moved]
-        self._centre = drift(self._centre, vectors)
-
     def _put_items(self, rows: NDArray[np.int64], states: list[UserState]) -> None:
         flat = self.items.slots(list(chain.from_iterable(state.items for state in states)))
         new = _right(flat, [len(state.items) for state in states], MAX_ITEMS)
@@ -255,10 +257,10 @@ class Index:
         fresh = [user for user, row in zip(users, found, strict=True) if row == MISSING]
         if not fresh:
             return found
-        if len(fresh) > self.capacity - len(self._rows):
-            self._make_room(max(len(fresh), self.capacity // 64))
+        if len(fresh) > self._room - len(self._rows):
+            self._make_room(max(len(fresh), self._room // 64))
             fresh = [user for user in users if user not in self._rows]
-        fresh = fresh[: self.capacity - len(self._rows)]
+        fresh = fresh[: self._room - len(self._rows)]
         rows = [self._free.pop() for _ in range(min(len(fresh), len(self._free)))]
         added = range(self._high, self._high + len(fresh) - len(rows))
         self._high += len(added)
@@ -284,7 +286,7 @@ class Index:
             self._release(at)
 
     def _release(self, rows: NDArray[np.int64]) -> None:
-        self._donors.remove(rows)
+        self._vectors.remove(rows)
         self._recent[rows] = MISSING
         self._labels[rows] = MISSING
         for row in rows.tolist():
@@ -310,18 +312,12 @@ class Index:
         return slot
 
 
-def capacities(dimension: int, budget_bytes: int, nearest: NearestFactory) -> tuple[int, int]:
+def capacities(dimension: int, budget_bytes: int, nearest: NearestFactory, head: Head = identity) -> tuple[int, int]:
     """How many donors and items fit a budget; at least 64 of each, so that a tiny budget still answers."""
     vector = nearest(dimension, 1).row_bytes
-    donors = int(budget_bytes * (1 - ITEM_SHARE)) // (DONOR_BYTES + vector)
+    donors = int(budget_bytes * (1 - ITEM_SHARE)) // (DONOR_BYTES + DonorVectors(dimension, 1, nearest, head).row_bytes)
     items = int(budget_bytes * ITEM_SHARE) // (SLOT_BYTES + STRING_BYTES + vector)
     return max(64, donors), max(64, items)
-
-
-def _unit(vectors: Floats) -> Floats:
-    length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    unit: Floats = vectors / np.maximum(length, np.float32(1e-9))[:, None]
-    return unit
 
 
 def _at_right(lengths: Sequence[int], width: int) -> NDArray[np.bool_]:

@@ -14,14 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any, Final, Literal
 
 from model.encoder.dummy import DummyEncoder
+from model.head import identity
 from model.index import Index
 from model.transfer_weights import TransferWeights
 from model.update import DAY_MS
 from model.users import UserKey, user_key
+from schemas.announcement import ReleaseAnnouncement
 from schemas.codec import decode_recommendation, encode
 from schemas.dead_letter import DeadLetter, read_dead_letter
 from schemas.headers import Headers
@@ -29,7 +32,7 @@ from schemas.recommendation import Recommendation, recommendation_id
 from schemas.state import UserState
 from worker.answer import answer
 from worker.broker.base import Committed, Publisher, Reader, Record, Transactions
-from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader
+from worker.broker.memory import MemoryBroker, MemoryLog, MemoryPublisher, MemoryReader
 from worker.catalogue import Catalogue
 from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
 from worker.health import Health
@@ -38,13 +41,16 @@ from worker.metrics import Metrics
 from worker.publish import Outbox
 from worker.retry import Persistent
 from worker.service import Options, Parts, Service
+from worker.serving import Serving
 from worker.store.base import Store
 from worker.store.memory import MemoryData, MemoryStore
+from worker.swap import Swap
 
 TEXTS: Final = "user-text"
 OUT: Final = "recommendations"
 DEAD: Final = "user-text.dlq"
 INTERESTS: Final = "user-interests"
+RELEASES: Final = "model-releases"
 GROUP: Final = "kindred"
 K: Final = 3
 PATIENCE: Final = 20.0
@@ -74,7 +80,7 @@ class World:
     commits: list[tuple[int, Committed]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.broker = MemoryBroker({TEXTS: self.partitions, OUT: 1, DEAD: 1, INTERESTS: 1})
+        self.broker = MemoryBroker({TEXTS: self.partitions, OUT: 1, DEAD: 1, INTERESTS: 1, RELEASES: 1})
         self.data = MemoryData(shards=self.shards)
 
     # Writing.
@@ -170,6 +176,25 @@ class World:
             made.finish()
 
 
+def built_in() -> Serving:
+    """What a worker of a test serves at first."""
+    space = DummyEncoder().space
+    return Serving(
+        release="built-in",
+        path=Path("built-in"),
+        sha256="0" * 64,
+        space=space,
+        backend="dummy",
+        head=identity,
+        head_sha256=None,
+        answer=partial(answer, weights=TransferWeights(), release="built-in", space=space),
+    )
+
+
+def _nothing_to_load(announced: ReleaseAnnouncement) -> Serving:
+    raise AssertionError(f"no release was expected, but {announced.release}")
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What a test may change of a worker."""
@@ -189,6 +214,7 @@ class Setup:
     batches_in_flight: int = 2
     drain: float = 10.0
     fail_point: Callable[[int], None] = lambda _step: None
+    load: Callable[[ReleaseAnnouncement], Serving] = _nothing_to_load
 
 
 class Worker:
@@ -219,13 +245,18 @@ class Worker:
             made: MemoryReader = Reader(world.broker, TEXTS, setup.group, listener, setup.drain)
             return made
 
+        store, log = setup.store(world.data), MemoryLog(world.broker, RELEASES)
+
+        def note(serving: Serving) -> None:
+            store.note(f"served:{setup.group}", str(serving.path))
+
         return Parts(
             make_reader=make_reader,
             make_delivery=self._delivery,
-            store=setup.store(world.data),
+            store=store,
             encoder=encoder,
-            make_index=lambda: Index(encoder.dimension, 4 << 20),
-            answer=partial(answer, weights=TransferWeights(), release="built-in", space=encoder.space),
+            make_index=lambda head: Index(encoder.dimension, 4 << 20, interest=head),
+            swap=Swap(log, setup.load, built_in(), self.metrics, self.health, note),
             user_key=key_of,
             catalogue=None if setup.catalogue is None else setup.catalogue(lock),
             encode_lock=lock,
@@ -240,6 +271,7 @@ class Worker:
     def _options(self) -> Options:
         setup = self.setup
         return Options(
+            topics=(OUT, DEAD, INTERESTS, RELEASES),
             outbox=Outbox(OUT, DEAD, INTERESTS, setup.name, 1_000_000, setup.answer_after_ms),
             limits=Limits(setup.dead_in_a_row, 1000, 0.5, setup.drain, 4 * setup.batch_max_events),
             start=setup.start,

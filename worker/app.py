@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Final
 
-from model.errors import ReleaseRefused
+from model.encoder.base import Encoder
+from model.head import Head
 from model.index import Index
 from model.manifest import inside
 from model.nearest import Nearest, NumpyNearest
@@ -21,11 +23,20 @@ from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
 from model.update import DAY_MS
 from model.users import user_key
-from schemas.topics import DEAD_LETTERS, ITEMS, RECOMMENDATIONS, USER_INTERESTS, USER_TEXT, topic_name
-from worker.answer import answer
+from schemas.announcement import ReleaseAnnouncement
+from schemas.topics import (
+    DEAD_LETTERS,
+    ITEMS,
+    MODEL_RELEASES,
+    RECOMMENDATIONS,
+    USER_INTERESTS,
+    USER_TEXT,
+    Topic,
+    topic_name,
+)
 from worker.broker.base import Reader
 from worker.broker.kafka import KafkaReader
-from worker.broker.kafka_items import KafkaItemLog
+from worker.broker.kafka_log import KafkaLog
 from worker.broker.kafka_publisher import KafkaPublisher
 from worker.broker.kafka_rights import Rights, check_rights
 from worker.broker.kafka_transactions import KafkaTransactions
@@ -37,8 +48,10 @@ from worker.metrics import Metrics
 from worker.publish import Outbox
 from worker.retry import Persistent
 from worker.service import Options, Parts, Service
+from worker.serving import Serving, Shared, first_release, load_announced, load_served
 from worker.settings import WorkerSettings
 from worker.store.redis import RedisStore
+from worker.swap import Swap, announced_now, tell_refused
 
 log = logging.getLogger(__name__)
 
@@ -52,29 +65,31 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
     access, namespace = settings.kafka(), settings.namespace
     # First of all, so that nobody waits for a model to hear that a password is wrong.
     persist("kafka", lambda: check_rights(access, settings.name, _rights(namespace), settings.group))
-    release = _release(settings, persist)
-    encoder, manifest = release.encoder, release.manifest
-    metrics.release.info({"release": manifest.name, "space": encoder.space, "backend": encoder.backend})
-    log.info("release %s: encoder %s on %s, space %s", manifest.name, encoder.name, encoder.backend, encoder.space[:12])
+    announcements = persist("kafka", lambda: _log(settings, MODEL_RELEASES))
+    announced = announced_now(announcements, metrics, persist)
+    encoder, first = _first(settings, announced, persist, metrics, health)
+    log.info("release %s: encoder %s on %s, space %s", first.release, encoder.name, encoder.backend, encoder.space[:12])
     store = persist("redis", lambda: _store(settings, encoder.space))
-    store.note(_served(settings), str(release.path))
+
+    def note(serving: Serving) -> None:
+        persist("redis", lambda: store.note(_served(settings), str(serving.path)))
+
+    note(first)
     encode_lock = threading.Lock()
-    items = persist(
-        "kafka",
-        lambda: KafkaItemLog(access=access, topic=topic_name(ITEMS, namespace), client_id=f"{settings.name}-items"),
-    )
+    items = persist("kafka", lambda: _log(settings, ITEMS))
     parts = Parts(
         make_reader=lambda listener: persist("kafka", lambda: _reader(settings, listener)),
         make_delivery=partial(_delivery, settings, persist),
         store=store,
         encoder=encoder,
-        make_index=partial(_index, settings, release),
-        answer=partial(
-            answer,
-            weights=TransferWeights.from_dict(release.transfer),
-            release=manifest.name,
-            space=encoder.space,
-            limit=settings.items_per_answer,
+        make_index=partial(_index, settings, encoder),
+        swap=Swap(
+            announcements,
+            partial(_next, settings, Shared(encoder, encode_lock)),
+            first,
+            metrics,
+            health,
+            note,
         ),
         user_key=partial(user_key, secret=settings.user_key_secret.get_secret_value().encode()),
         catalogue=Catalogue(items, encoder, encode_lock, lambda reason: metrics.items_bad.labels(reason).inc()),
@@ -88,34 +103,64 @@ def _rights(namespace: str) -> Rights:
     return {
         topic_name(USER_TEXT, namespace): ("READ", "DESCRIBE_CONFIGS"),
         topic_name(ITEMS, namespace): ("READ",),
+        topic_name(MODEL_RELEASES, namespace): ("READ",),
         topic_name(RECOMMENDATIONS, namespace): ("WRITE",),
         topic_name(DEAD_LETTERS, namespace): ("WRITE",),
         topic_name(USER_INTERESTS, namespace): ("WRITE",),
     }
 
 
-def _release(settings: WorkerSettings, persist: Persistent) -> Release:
-    """The built-in release; where it is refused, the one that this group served last."""
-    load = partial(load_release, cache=settings.cache, device=settings.device, backend=settings.backend)
-    path = write_builtin(
-        settings.releases,
-        settings.encoder,
-        TransferWeights.default().to_dict(),
-        now=datetime.now(UTC),
-        cache=settings.cache,
-        device=settings.device,
-        backend=settings.backend,
-    )
-    try:
-        return load(path)
-    except ReleaseRefused as refused:
+def _log(settings: WorkerSettings, topic: Topic) -> KafkaLog:
+    name = topic_name(topic, settings.namespace)
+    return KafkaLog(access=settings.kafka(), topic=name, client_id=f"{settings.name}-{topic.name}")
+
+
+def _first(
+    settings: WorkerSettings,
+    announced: ReleaseAnnouncement | None,
+    persist: Persistent,
+    metrics: Metrics,
+    health: Health,
+) -> tuple[Encoder, Serving]:
+    """The release that this worker begins with, and its encoder."""
+    load, limit = _load(settings), settings.items_per_answer
+
+    def last() -> Path | None:
         notes = persist("redis", lambda: _store(settings, space=""))
-        last = notes.noted(_served(settings))
+        place = notes.noted(_served(settings))
         notes.close()
-        if last is None or last == str(path):
-            raise
-        log.error("%s; serving %s, the last release of this group, instead", refused, last)
-        return load(inside(settings.releases, last))
+        return None if place is None else inside(settings.releases, place)
+
+    def builtin() -> Path:
+        return write_builtin(
+            settings.releases,
+            settings.encoder,
+            TransferWeights.default().to_dict(),
+            now=datetime.now(UTC),
+            cache=settings.cache,
+            device=settings.device,
+            backend=settings.backend,
+        )
+
+    return first_release(
+        announced,
+        load_announced=partial(load_announced, releases=settings.releases, load=load, limit=limit),
+        load=partial(load_served, load=load, limit=limit),
+        last=last,
+        builtin=builtin,
+        on_refused=partial(tell_refused, metrics=metrics, health=health),
+    )
+
+
+def _next(settings: WorkerSettings, running: Encoder, announced: ReleaseAnnouncement) -> Serving:
+    """What was announced, for the encoder in service."""
+    load = partial(_load(settings), running=running)
+    limit = settings.items_per_answer
+    return load_announced(announced, releases=settings.releases, load=load, limit=limit, space=running.space)[1]
+
+
+def _load(settings: WorkerSettings) -> partial[Release]:
+    return partial(load_release, cache=settings.cache, device=settings.device, backend=settings.backend)
 
 
 def _served(settings: WorkerSettings) -> str:
@@ -163,30 +208,32 @@ def _delivery(
     return ExactlyOnce(transactions, reader, persist, start_over, max_bytes=most)
 
 
-def _index(settings: WorkerSettings, release: Release) -> Index:
+def _index(settings: WorkerSettings, encoder: Encoder, head: Head) -> Index:
     return Index(
-        release.encoder.dimension,
+        encoder.dimension,
         settings.index_bytes,
-        interest=release.head,
-        nearest=partial(_nearest, release),
+        interest=head,
+        nearest=partial(_nearest, encoder),
         min_events=settings.donor_min_events,
         min_donors=settings.min_donors,
     )
 
 
-def _nearest(release: Release, dimension: int, capacity: int) -> Nearest:
+def _nearest(encoder: Encoder, dimension: int, capacity: int) -> Nearest:
     """The product runs where the encoder does; beside the dummy, without torch."""
-    if release.encoder.backend == "dummy":
+    if encoder.backend == "dummy":
         return NumpyNearest(dimension, capacity)
     from model.nearest_torch import TorchNearest
 
-    device = "cuda" if release.encoder.backend.startswith("torch-cuda") else "cpu"
+    device = "cuda" if encoder.backend.startswith("torch-cuda") else "cpu"
     return TorchNearest(dimension, capacity, device)
 
 
 def _options(settings: WorkerSettings) -> Options:
     after = settings.answer_after
+    written = (RECOMMENDATIONS, DEAD_LETTERS, USER_INTERESTS)
     return Options(
+        topics=[topic_name(topic, settings.namespace) for topic in (*written, MODEL_RELEASES)],
         outbox=Outbox(
             recommendations=topic_name(RECOMMENDATIONS, settings.namespace),
             dead_letters=topic_name(DEAD_LETTERS, settings.namespace),

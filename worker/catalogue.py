@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from model.clean import clean
 from model.encoder.base import Encoder
@@ -20,62 +20,43 @@ from schemas.codec import ItemTombstone, decode_item
 from schemas.errors import BadRecord
 from schemas.item import Item
 from schemas.state import hash64
-from worker.broker.base import BrokerUnavailable, Record
+from worker.broker.base import Log, Record
+from worker.reading import Reading
 
 log = logging.getLogger(__name__)
 
-_POLL: Final = 0.2
+_HAND_OVER: Final = 0.2
 _PIECE: Final = 256
 """Records encoded at once: small beside a batch of events, which waits meanwhile."""
 _WAITING: Final = 4096
 """Listings read and not yet taken over; then reading waits."""
-_AGAIN: Final = 1.0
-
-
-class ItemLog(Protocol):
-    """All partitions of the items topic, from their beginning, outside any group."""
-
-    def poll(self, timeout_s: float, max_records: int) -> Sequence[Record]: ...
-
-    def at_end(self) -> bool:
-        """Whether everything that stood in the topic when reading began has been polled."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Catalogue:
     """encode_lock: the encoder computes one thing at a time. on_bad: told why a record cannot be read."""
 
     def __init__(
-        self, items: ItemLog, encoder: Encoder, encode_lock: threading.Lock, on_bad: Callable[[str], None]
+        self, items: Log, encoder: Encoder, encode_lock: threading.Lock, on_bad: Callable[[str], None]
     ) -> None:
-        self._items = items
         self._encoder = encoder
         self._lock = encode_lock
         self._on_bad = on_bad
         self._listings: dict[int, Listing] = {}
         self._news: queue.Queue[tuple[int, Listing | None]] = queue.Queue(_WAITING)
-        self._stop = threading.Event()
-        self.complete = threading.Event()
+        self._reading = Reading(items, "items", self._read, piece=_PIECE)
+        self.complete = self._reading.complete
         """Set once what stood in the topic at the start has been read, or reading failed for good."""
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="catalogue", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        self._reading.start()
 
     def stop(self) -> None:
         """Whether it was started or not."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(5)
-        self._items.close()
+        self._reading.stop()
 
     def take_over(self, index: Index) -> None:
         """Bring the index up to date with what has been read since the last call. Raises what ended the reading."""
-        if self._failure is not None:
-            raise self._failure
+        self._reading.check()
         for item, listing in self._drain():
             if listing is None:
                 self._listings.pop(item, None)
@@ -94,23 +75,6 @@ class Catalogue:
         while not self._news.empty():
             yield self._news.get()
 
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self._turn()
-        except BaseException as error:
-            self._failure = error
-            self.complete.set()
-
-    def _turn(self) -> None:
-        try:
-            self._read(self._items.poll(_POLL, _PIECE))
-            if not self.complete.is_set() and self._items.at_end():
-                self.complete.set()
-        except BrokerUnavailable as error:
-            log.warning("the items topic cannot be read, trying again: %s", error)
-            self._stop.wait(_AGAIN)
-
     def _read(self, records: Sequence[Record]) -> None:
         latest: dict[int, Item | None] = {}
         for record in records:
@@ -128,9 +92,9 @@ class Catalogue:
             self._hand_over(item, listing)
 
     def _hand_over(self, item: int, listing: Listing | None) -> None:
-        while not self._stop.is_set():
+        while not self._reading.stopping.is_set():
             try:
-                self._news.put((item, listing), timeout=_POLL)
+                self._news.put((item, listing), timeout=_HAND_OVER)
             except queue.Full:
                 continue
             return

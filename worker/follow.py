@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from model.head import Head, identity
 from model.index import Index
 from worker.catalogue import Catalogue
 from worker.metrics import Metrics
@@ -22,15 +23,17 @@ MOST_PIECES: Final = 16
 
 
 class Follower:
-    """index: the one in service; replaced whole when it is loaded anew."""
+    """index: the one in service; replaced whole when it is loaded anew. make_index: an empty one
+    with this head."""
 
     def __init__(
         self,
         store: Store,
-        make_index: Callable[[], Index],
+        make_index: Callable[[Head], Index],
         catalogue: Catalogue | None,
         metrics: Metrics,
         refresh_seconds: float,
+        head: Head = identity,
     ) -> None:
         self._store = store
         self._make_index = make_index
@@ -39,7 +42,7 @@ class Follower:
         self._refresh_seconds = refresh_seconds
         self._cursors: tuple[float, ...] = ()
         self._next_refresh = 0.0
-        self.index = make_index()
+        self.index = make_index(head)
 
     def due(self) -> bool:
         """Whether it is time to look at the feed again."""
@@ -65,7 +68,7 @@ class Follower:
     def load(self) -> None:
         """Fill an empty index from the store, then take it into service. Raises StoreUnavailable."""
         now = time.monotonic()
-        index, cursors = self._make_index(), self._cursors
+        index, cursors = self._make_index(self.index.head), self._cursors
         for piece in self._store.snapshot():
             index.apply(piece, now)
             cursors = piece.cursors

@@ -19,6 +19,7 @@ class Health:
     def __init__(self) -> None:
         self.state = "starting"
         self._reasons: dict[str, str] = {}
+        self._notices: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def trouble(self, what: str, reason: str) -> bool:
@@ -35,11 +36,22 @@ class Health:
         with self._lock:
             return self._reasons.pop(what, None) is not None
 
+    def notice(self, what: str, text: str) -> None:
+        """Say something that an operator should know of a worker that is ready all the same."""
+        with self._lock:
+            self._notices[what] = text
+
+    def take_back(self, what: str) -> None:
+        """What was said is over, if it was said."""
+        with self._lock:
+            self._notices.pop(what, None)
+
     def report(self) -> tuple[bool, dict[str, object]]:
         with self._lock:
-            reasons = dict(self._reasons)
+            reasons, notices = list(self._reasons.values()), list(self._notices.values())
         ready = self.state == "running" and not reasons
-        return ready, {"ready": ready, "state": self.state, "reasons": list(reasons.values())}
+        said: dict[str, object] = {"ready": ready, "state": self.state, "reasons": reasons}
+        return ready, said | {"notices": notices} if notices else said
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -88,3 +88,21 @@ class Metrics:
             "kindred_unavailable", "1 while a service does not answer.", ["service"], registry=registry
         )
         self.release = Info("kindred_release", "The release in service.", registry=registry)
+        self.swaps = Counter(
+            "kindred_swaps", "Releases that took the place of another while running.", registry=registry
+        )
+        self.swap_seconds = Histogram(
+            "kindred_swap_seconds",
+            "From reading a release's announcement until it is in service.",
+            buckets=(*_SECONDS, 60.0),
+            registry=registry,
+        )
+        self.releases_refused = Counter(
+            "kindred_releases_refused", "Announced releases that are not served.", ["reason"], registry=registry
+        )
+        self.announcements_bad = Counter(
+            "kindred_announcements_bad",
+            "Records of the model-releases topic that cannot be read.",
+            ["reason"],
+            registry=registry,
+        )

@@ -11,7 +11,8 @@ thread, so that steps 5 and 6 of a partition run strictly in batch order.
     7 publish   answers to newcomers and dead letters; wait for every acknowledgement  (worker/deliver.py)
     8 commit    offsets, never below what was committed before                         (worker/deliver.py)
 
-`fail_point(step)` is called after each step, for the fault tests.
+Between two batches the stage of steps 5 to 7 may exchange the release (worker/swap.py). `fail_point(step)` is called
+after each step, for the fault tests, and with 0 in the middle of such an exchange.
 """
 
 from __future__ import annotations
@@ -28,10 +29,8 @@ from numpy.typing import NDArray
 
 from model.clean import clean
 from model.encoder.base import Encoder, Tokens
-from model.index import Index
 from model.item_table import ItemEntry
 from model.update import LogEvent, Outcome, Update, update
-from worker.answer import Question
 from worker.batch import Batch
 from worker.broker.base import OutRecord, Sent
 from worker.decode import Entry
@@ -42,6 +41,7 @@ from worker.metrics import Metrics
 from worker.publish import Outbox, due, heals
 from worker.retry import Persistent
 from worker.store.base import FellBack, Identity, Store, StoreUnavailable, Watermarks, Write
+from worker.swap import Swap
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,6 @@ class Work:
 
 
 class Pipeline:
-    """answer: questions → recommendations (plain dicts of that shape), from the index. make_index: an empty one."""
-
     def __init__(
         self,
         *,
@@ -80,7 +78,7 @@ class Pipeline:
         store: Store,
         follower: Follower,
         encode_lock: threading.Lock,
-        answer: Callable[[Sequence[Question], Index], list[dict[str, object]]],
+        swap: Swap,
         outbox: Outbox,
         delivery: Delivery,
         persist: Persistent,
@@ -94,7 +92,7 @@ class Pipeline:
         self._store = store
         self.follower = follower
         self._encode_lock = encode_lock
-        self._answer = answer
+        self._swap = swap
         self._outbox = outbox
         self._delivery = delivery
         self._persist = persist
@@ -164,7 +162,7 @@ class Pipeline:
         now_ms = int(time.time() * 1000)
         asked = self._outbox.questions(batch, read, outcomes, now_ms)
         self.follower.take_over()
-        answers = self._answer([question for _, question in asked], self.follower.index)
+        answers = self._swap.serving.answer([question for _, question in asked], self.follower.index)
         work.out = self._outbox.records(batch, asked, answers)
         work.answered = [
             (str(answer["strategy"]), entry.record.timestamp) for (entry, _), answer in zip(asked, answers, strict=True)
@@ -236,10 +234,12 @@ class Pipeline:
         self._metrics.events_skipped.labels("forgotten").inc(forgotten)
         self._metrics.events_skipped.labels("operator").inc(operator)
 
-    # About once a second, in the same thread.
+    # Between two batches, in the same thread; the feed about once a second.
 
     def maintain(self) -> None:
-        """Follow the feed of changes into the index, and see whether Redis has fallen back."""
+        """Exchange the release if one is ready; follow the feed of changes into the index, and see whether Redis has
+        fallen back."""
+        self._swap.take_over(self.follower.index, self._fail_point)
         if not self.follower.due():
             return
         try:

@@ -10,12 +10,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from model.encoder.base import Encoder
+from model.head import Head
 from model.index import Index
 from model.users import UserKey
-from worker.answer import Question
 from worker.batch import Batcher
 from worker.broker.base import Reader
 from worker.catalogue import Catalogue
@@ -33,6 +32,7 @@ from worker.publish import Outbox
 from worker.retry import Persistent
 from worker.stages import Stage
 from worker.store.base import Store
+from worker.swap import Swap
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ class Parts:
     make_delivery: Callable[[Reader, Callable[[], None]], Delivery]
     store: Store
     encoder: Encoder
-    make_index: Callable[[], Index]
-    answer: Callable[[Sequence[Question], Index], list[dict[str, Any]]]
+    make_index: Callable[[Head], Index]
+    swap: Swap
     user_key: Callable[[str], UserKey]
     catalogue: Catalogue | None
     encode_lock: threading.Lock
@@ -55,8 +55,10 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The values a worker runs with; see worker/settings.py for what they mean."""
+    """The values a worker runs with; see worker/settings.py for what they mean. topics: those that must be there,
+    besides the one that is read."""
 
+    topics: Sequence[str]
     outbox: Outbox
     limits: Limits
     start: Start
@@ -86,9 +88,16 @@ class Service:
         self.pipeline = Pipeline(
             encoder=parts.encoder,
             store=parts.store,
-            follower=Follower(parts.store, parts.make_index, parts.catalogue, metrics, options.refresh_seconds),
+            follower=Follower(
+                parts.store,
+                parts.make_index,
+                parts.catalogue,
+                metrics,
+                options.refresh_seconds,
+                parts.swap.serving.head,
+            ),
             encode_lock=parts.encode_lock,
-            answer=parts.answer,
+            swap=parts.swap,
             outbox=options.outbox,
             delivery=self._delivery,
             persist=persist,
@@ -177,6 +186,7 @@ class Service:
         )
         for stage in self._stages:
             stage.start()
+        parts.swap.start(lambda: self.pipeline.follower.index)
         self.reader.join()
         log.info("joined the group with %d donors in the index", self.pipeline.follower.index.donors)
 
@@ -184,9 +194,7 @@ class Service:
         reader = self.reader
         if not self._persist("kafka", reader.partitions):
             raise WrongTopic(f"there is no topic {reader.topic}: make the topics with `kindred topics create`")
-        outbox = self._options.outbox
-        wanted = [outbox.recommendations, outbox.dead_letters, outbox.interests]
-        missing = self._persist("kafka", lambda: reader.missing(wanted))
+        missing = self._persist("kafka", lambda: reader.missing(self._options.topics))
         if missing:
             raise WrongTopic(
                 f"there is no topic {', '.join(missing)}, or this worker may not see it: make the topics with `kindred "
@@ -224,5 +232,6 @@ class Service:
                 part.close()
             except Exception as error:
                 log.warning("closing %s: %s", type(part).__name__, error)
+        self._parts.swap.stop()
         if self._parts.catalogue is not None:
             self._parts.catalogue.stop()

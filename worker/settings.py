@@ -92,9 +92,9 @@ class WorkerSettings(ConnectionSettings):
 
     fail_point: str | None = Field(
         None,
-        pattern=r"^[1-8]:[1-9][0-9]*(:stop)?$",
-        description="For fault tests, STEP:COUNT: SIGKILL to itself after that step was done COUNT times; with :stop "
-        "behind it SIGSTOP, as a machine that freezes.",
+        pattern=r"^[0-8]:[1-9][0-9]*(:stop)?$",
+        description="For fault tests, STEP:COUNT: SIGKILL to itself after that step was done COUNT times, 0 being the "
+        "middle of a swap of releases; with :stop behind it SIGSTOP, as a machine that freezes.",
     )
 
     @field_validator("start", mode="before")

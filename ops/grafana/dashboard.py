@@ -117,6 +117,15 @@ PANELS: Final = (
         (("sum by (release, space, backend) (kindred_release_info)", "{{release}} {{backend}}"),),
         kind="stat",
     ),
+    Panel(
+        "Swaps of releases",
+        "In the last hour: exchanged while running, refused by reason, announcements that cannot be read.",
+        (
+            ("sum(increase(kindred_swaps_total[1h]))", "swaps"),
+            ("sum by (reason) (increase(kindred_releases_refused_total[1h]))", "refused: {{reason}}"),
+            ("sum by (reason) (increase(kindred_announcements_bad_total[1h]))", "unreadable: {{reason}}"),
+        ),
+    ),
 )
 
 

@@ -202,6 +202,10 @@ class Stack:
             sent = future.get(timeout=30)
             self.ends[sent.partition] = sent.offset + 1
 
+    def send(self, topic: Topic, key: bytes, value: bytes) -> None:
+        """One record into another topic than `user-text`. Returns when the broker has it."""
+        self._producer.send(topic_name(topic, self.namespace), key=key, value=value).get(timeout=30)
+
     def records(self, topic: Topic) -> list[Record]:
         """A whole topic, partition after partition in offset order."""
         consumer = KafkaConsumer(bootstrap_servers=self.broker.address, isolation_level="read_committed")

@@ -148,6 +148,20 @@ class Reader(Protocol):
         ...
 
 
+class Log(Protocol):
+    """A whole topic from its beginning, outside any group. Used from one thread."""
+
+    def poll(self, timeout_s: float, max_records: int) -> Sequence[Record]:
+        """What comes next, in the order of each partition. Raises BrokerUnavailable."""
+        ...
+
+    def at_end(self) -> bool:
+        """Whether everything that stood in the topic when reading began has been polled. Raises BrokerUnavailable."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Publisher(Protocol):
     def send(self, records: Sequence[OutRecord]) -> Sent:
         """Hand records over, in order; returns at once unless the client's buffer is full."""

@@ -262,6 +262,35 @@ class MemoryReader:
             self._broker.rebalance(self.group, self.topic)
 
 
+class MemoryLog:
+    """A topic of one partition, read whole; empty where there is none."""
+
+    def __init__(self, broker: MemoryBroker, topic: str) -> None:
+        self._broker = broker
+        self._topic = topic
+        self._read = 0
+        self._end = len(self._records())
+
+    def _records(self) -> list[Record]:
+        return self._broker.records(self._topic) if self._topic in self._broker.topics else []
+
+    def poll(self, timeout_s: float, max_records: int) -> Sequence[Record]:
+        with self._broker.appended:
+            self._broker.check()
+            if self._read == len(self._records()):
+                self._broker.appended.wait(timeout_s)
+            taken = self._records()[self._read : self._read + max_records]
+            self._read += len(taken)
+            return taken
+
+    def at_end(self) -> bool:
+        self._broker.check()
+        return self._read >= self._end
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 @dataclass(frozen=True, slots=True)
 class MemorySent:
     broker: MemoryBroker

@@ -303,6 +303,38 @@ def test_the_head_is_applied_to_donors_and_to_newcomers() -> None:
     assert transfer(queries, index.known(NOW), WEIGHTS).similarity.tolist() == pytest.approx([1.0])
 
 
+def mirrored(vectors: Floats) -> Floats:
+    return np.ascontiguousarray(vectors[:, ::-1])
+
+
+def test_an_exchanged_head_is_applied_to_donors_and_to_newcomers() -> None:
+    index = index_with("a", "b")
+    index.put_user(key(1), state(EAST, ["a"]))
+    index.put_user(key(2), state(NORTH, ["b"]))
+    index.turn(mirrored, index.turned(mirrored))
+    queries = index.queries([key(9)], EAST[None], [[]], [{}])
+    assert queries.interests.tolist() == mirrored(EAST[None]).tolist()
+    assert queries.vectors.tolist() == EAST[None].tolist(), "item texts are compared in the encoder's space"
+    assert transfer(queries, index.known(NOW), WEIGHTS).similarity.tolist() == pytest.approx([1.0])
+    index.put_user(key(1), None)
+    assert index.donors == 1
+    assert recommended(index) == ["b"]
+
+
+def test_under_a_learned_head_the_budget_has_room_for_fewer_donors() -> None:
+    index = Index(DIMENSION, BUDGET)
+    index.put_users([(key(time), state(EAST, last_time=time)) for time in range(index.capacity)])
+    before, newest = index.donors, key(index.capacity - 1)
+    index.turn(mirrored, index.turned(mirrored))
+    assert index.donors < before
+    assert index.bytes <= BUDGET
+    index.put_users([(key(time), state(EAST, last_time=time)) for time in range(5000, 5100)])
+    assert index.bytes <= BUDGET
+    assert newest in index._rows
+    fresh = Index(DIMENSION, BUDGET, interest=mirrored)
+    assert fresh.capacity < index.capacity
+
+
 def test_an_index_in_numpy_does_not_load_torch() -> None:
     code = "import sys, model.index, worker.answer; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

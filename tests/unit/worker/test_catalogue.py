@@ -110,7 +110,7 @@ def test_a_record_that_cannot_be_read_is_reported_and_left_out(shop: Shop) -> No
 
 
 def test_a_topic_that_cannot_be_read_for_a_while_is_read_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.catalogue._AGAIN", 0.01)
+    monkeypatch.setattr("worker.reading._AGAIN", 0.01)
     shop.items.put("tea")
     shop.items.fail_with = BrokerUnavailable("no leader")
     shop.catalogue.start()

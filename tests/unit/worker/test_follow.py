@@ -30,7 +30,9 @@ class Scene:
         self.data = MemoryData()
         self.other = MemoryStore(self.data)
         self.metrics = Metrics()
-        self.follower = Follower(MemoryStore(self.data), lambda: Index(8, 4 << 20), None, self.metrics, refresh_seconds)
+        self.follower = Follower(
+            MemoryStore(self.data), lambda head: Index(8, 4 << 20, interest=head), None, self.metrics, refresh_seconds
+        )
 
 
 def test_what_is_stored_at_the_start_is_in_the_index() -> None:

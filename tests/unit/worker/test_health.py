@@ -53,6 +53,18 @@ def test_trouble_is_new_once_and_goes_away_once() -> None:
     assert health.report()[0]
 
 
+def test_a_notice_is_told_and_leaves_a_worker_ready() -> None:
+    health = Health()
+    health.state = "running"
+    health.notice("release", "the announced release is not served")
+    ready, said = health.report()
+    assert ready
+    assert said["notices"] == ["the announced release is not served"]
+    health.take_back("release")
+    health.take_back("release")
+    assert "notices" not in health.report()[1]
+
+
 def test_readyz_says_why_a_worker_is_not_ready(site: Site) -> None:
     site.health.state = "running"
     assert site.get("/readyz")[0] == 200

@@ -10,6 +10,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from tests.builders import (
+    DEAD,
+    INTERESTS,
+    OUT,
+    RELEASES,
     TEXTS,
     Gate,
     Setup,
@@ -71,11 +75,13 @@ def test_a_worker_that_waits_for_a_service_can_be_stopped(world: World, away: st
     assert isinstance(made.error, StoreUnavailable | BrokerUnavailable)
 
 
-def test_a_missing_topic_stops_the_start_with_a_remedy(world: World) -> None:
-    del world.broker.topics[TEXTS]
+@pytest.mark.parametrize("topic", [TEXTS, OUT, DEAD, INTERESTS, RELEASES])
+def test_a_missing_topic_stops_the_start_with_a_remedy(world: World, topic: str) -> None:
+    del world.broker.topics[topic]
     with world.worker() as made:
         error = made.await_error()
     assert isinstance(error, WrongTopic)
+    assert topic in str(error)
     assert "kindred topics create" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""The `items` topic on Kafka, read whole and outside any group."""
+"""A topic on Kafka, read whole and outside any group: the catalogue, the announcements of releases."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from schemas.access import KafkaAccess
 from worker.broker.base import Record
 
 
-class KafkaItemLog:
-    """All partitions of the items topic from their beginning, without a group."""
+class KafkaLog:
+    """All partitions of a topic from their beginning, without a group; none of a topic that is not there."""
 
     def __init__(self, *, access: KafkaAccess, topic: str, client_id: str) -> None:
         header_names.tolerate()
@@ -24,7 +24,7 @@ class KafkaItemLog:
                 isolation_level="read_committed",
                 enable_auto_commit=False,
             ),
-            "items consumer",
+            f"consumer of {topic}",
         )
         places = [
             TopicPartition(topic, p) for p in asked(lambda: self._consumer.partitions_for_topic(topic), topic) or ()

@@ -1,0 +1,176 @@
+"""A release as newcomers are answered with it, and the checks before one may be: the announced one, or at a worker's
+start the last one of its group, or the built-in one.
+
+Knows nothing of Kafka, Redis, or of a worker that runs; `worker/swap.py` follows the announcements.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from model.encoder.base import Encoder, Tokens, Vectors
+from model.errors import Refusal, ReleaseRefused
+from model.head import Head
+from model.index import Index
+from model.manifest import AGAIN, inside, read_manifest
+from model.release import Release
+from model.transfer_weights import TransferWeights, TransferWeightsError
+from schemas.announcement import ReleaseAnnouncement
+from worker.answer import Question, answer
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[Sequence[Question], Index], list[dict[str, Any]]]
+"""Questions → recommendations (plain dicts of that shape), from the index."""
+Load = Callable[[Path], Release]
+"""A release directory → the release, verified. Raises ReleaseRefused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a batch is answered with, whole: one takes the place of another between two batches.
+
+    release: its name. path: its directory. sha256: of its manifest. head_sha256: of the head's file, None for the
+    identity. answer: names the release in every recommendation.
+    """
+
+    release: str
+    path: Path
+    sha256: str
+    space: str
+    backend: str
+    head: Head
+    head_sha256: str | None
+    answer: Answer
+
+
+def serving(release: Release, *, limit: int) -> Serving:
+    """limit: items of a recommendation. Raises ReleaseRefused: weights that cannot be used."""
+    manifest, encoder = release.manifest, release.encoder
+    try:
+        weights = TransferWeights.from_dict(release.transfer)
+    except TransferWeightsError as error:
+        raise ReleaseRefused(Refusal.BAD_MANIFEST, str(error), AGAIN) from error
+    return Serving(
+        release=manifest.name,
+        path=release.path,
+        sha256=release.sha256,
+        space=encoder.space,
+        backend=encoder.backend,
+        head=release.head,
+        head_sha256=manifest.checksums[manifest.head.file] if manifest.head else None,
+        answer=partial(answer, weights=weights, release=manifest.name, space=encoder.space, limit=limit),
+    )
+
+
+def load_served(path: Path, *, load: Load, limit: int) -> tuple[Encoder, Serving]:
+    """Raises ReleaseRefused."""
+    try:
+        release = load(path)
+    except OSError as error:
+        raise ReleaseRefused(Refusal.MISSING_FILE, f"{path} cannot be read ({error.strerror})", AGAIN) from error
+    return release.encoder, serving(release, limit=limit)
+
+
+def load_announced(
+    announced: ReleaseAnnouncement, *, releases: Path, load: Load, limit: int, space: str | None = None
+) -> tuple[Encoder, Serving]:
+    """The announced release, if it lies in `releases` and is what was announced. space: of the encoder in service,
+    where only a release of the same can be served.
+
+    Raises ReleaseRefused.
+    """
+    path = inside(releases, _path(announced.uri))
+    data, manifest = read_manifest(path)
+    if hashlib.sha256(data).hexdigest() != announced.sha256:
+        raise ReleaseRefused(Refusal.CHECKSUM, f"the manifest in {path} is not the one that was announced", AGAIN)
+    if space not in (None, manifest.space):
+        raise ReleaseRefused(
+            Refusal.SPACE,
+            f"its space is {manifest.space}, the one in service is {space}",
+            "restart the workers: one that starts serves it and heals its space from the log",
+        )
+    if announced.verdict == "reject":
+        log.warning("the release %s was judged to be rejected and is announced all the same", announced.release)
+    return load_served(path, load=load, limit=limit)
+
+
+def first_release(
+    announced: ReleaseAnnouncement | None,
+    *,
+    load_announced: Callable[[ReleaseAnnouncement], tuple[Encoder, Serving]],
+    load: Callable[[Path], tuple[Encoder, Serving]],
+    last: Callable[[], Path | None],
+    builtin: Callable[[], Path],
+    on_refused: Callable[[str, ReleaseRefused], None],
+) -> tuple[Encoder, Serving]:
+    """What a worker that starts serves: the announced release; where it is refused the last one that the group served,
+    then the built-in one; without an announcement the built-in one, then the last one.
+
+    last: where that lies, None where there is none. builtin: where that lies, written if need be. on_refused: told the
+    announced release's name. Raises ReleaseRefused when all are refused, the last one.
+    """
+
+    def load_last() -> tuple[Encoder, Serving] | None:
+        path = last()
+        if path is None:
+            return None
+        found = load(path)
+        log.error("serving %s, the last release of this group, instead", path)
+        return found
+
+    if announced is not None:
+        try:
+            return load_announced(announced)
+        except ReleaseRefused as refused:
+            on_refused(announced.release, refused)
+        try:
+            found = load_last()
+        except ReleaseRefused as refused:
+            log.error("the last release of this group is not served either: %s", refused)
+            found = None
+        return found or load(builtin())
+    path = builtin()
+    try:
+        return load(path)
+    except ReleaseRefused as refused:
+        log.error("%s", refused)
+        found = load_last()
+        if found is None:
+            raise
+        return found
+
+
+class Shared:
+    """An encoder in service, for another thread than the one that encodes batches: it computes one thing at a time."""
+
+    def __init__(self, encoder: Encoder, lock: threading.Lock) -> None:
+        self.name = encoder.name
+        self.space = encoder.space
+        self.dimension = encoder.dimension
+        self.max_tokens = encoder.max_tokens
+        self.backend = encoder.backend
+        self.counters = encoder.counters
+        self._encoder = encoder
+        self._lock = lock
+
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
+        return self._encoder.tokenise(texts)
+
+    def encode(self, tokens: Tokens) -> Vectors:
+        with self._lock:
+            return self._encoder.encode(tokens)
+
+
+def _path(uri: str) -> str:
+    """A file:// URL as its path, anything else as it is."""
+    url = urlsplit(uri)
+    return unquote(url.path) if url.scheme == "file" else uri
