@@ -7,6 +7,7 @@ ModelError
 │   └── ExtraMissing        a package of an optional extra is not installed
 ├── ModelImportError        an encoder could not be fetched or converted
 ├── ReleaseUnwritten        a release could not be written; nothing of it is left
+├── ReleasesUnreachable     the place behind a URL of releases did not do what was asked
 └── ReleaseRefused          a release directory that must not be served; reason, remedy
 """
 
@@ -28,8 +29,10 @@ class Refusal(StrEnum):
     NOT_SAFETENSORS = "not_safetensors"
     SHAPE = "shape"
     ENCODER = "encoder"
+    HEAD = "head"
     SPACE = "space"
     GOLDEN = "golden"
+    UNREACHABLE = "unreachable"
 
 
 class ModelError(Exception):
@@ -58,6 +61,10 @@ class ModelImportError(ModelError):
 
 class ReleaseUnwritten(ModelError):
     """The directory of releases takes no more: a full disk, a missing right. Nothing of the release is left there."""
+
+
+class ReleasesUnreachable(ModelError):
+    """The place that KINDRED_RELEASES names by a URL cannot be read or written: the same call may be repeated."""
 
 
 class ReleaseRefused(ModelError):

@@ -23,8 +23,9 @@ from schemas.release import MANIFEST_FILE, MANIFEST_FORMAT, Manifest
 ENCODER: Final = "encoder"
 """Folder of a release that has an encoder of its own."""
 AGAIN: Final = "fetch or publish the release again"
+MAX_MANIFEST: Final = 16 << 20
+"""Bytes."""
 
-_MAX_MANIFEST: Final = 16 << 20
 _WEIGHTS_ELSEWHERE: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".msgpack"})
 
 
@@ -36,13 +37,18 @@ def read_manifest(path: Path) -> tuple[bytes, Manifest]:
         if not stat.S_ISREG(file.lstat().st_mode):
             raise ReleaseRefused(Refusal.UNSAFE_PATH, f"{file} is no file but a link or a device", AGAIN)
         with file.open("rb") as opened:
-            data = opened.read(_MAX_MANIFEST + 1)
+            data = opened.read(MAX_MANIFEST + 1)
     except OSError as error:
         raise ReleaseRefused(
             Refusal.NO_MANIFEST, f"{file} cannot be read ({error.strerror})", "give the directory of a release"
         ) from error
-    if len(data) > _MAX_MANIFEST:
-        raise ReleaseRefused(Refusal.BAD_MANIFEST, f"{file} has over {_MAX_MANIFEST} bytes", AGAIN)
+    return data, parse_manifest(data, str(file))
+
+
+def parse_manifest(data: bytes, file: str) -> Manifest:
+    """Bytes → manifest; file: where they come from, for messages. Raises ReleaseRefused."""
+    if len(data) > MAX_MANIFEST:
+        raise ReleaseRefused(Refusal.BAD_MANIFEST, f"{file} has over {MAX_MANIFEST} bytes", AGAIN)
     found = _json(data)
     version = found.get("format", MANIFEST_FORMAT)
     if version != MANIFEST_FORMAT or isinstance(version, bool):
@@ -57,7 +63,7 @@ def read_manifest(path: Path) -> tuple[bytes, Manifest]:
             Refusal.UNSAFE_PATH, f"{file} refers to the encoder {reference!r}, a way that leads elsewhere", AGAIN
         )
     try:
-        return data, decode_manifest(data)
+        return decode_manifest(data)
     except ManifestError as error:
         raise ReleaseRefused(Refusal.BAD_MANIFEST, f"{file}: {error}", AGAIN) from error
 

@@ -1,39 +1,40 @@
-"""The release directory: written so that it is whole or not there, loaded only when everything about it is right.
+"""The release directory: loaded only when everything about it is right; and the built-in release.
 
 A release with an encoder as shipped refers to it by name and holds its space and the checksums of its files; one with
 an encoder of its own has the files in `encoder/`. Nothing is ever unpickled. Which release is to be served, and what a
-refused one means for a running worker, is decided elsewhere.
+refused one means for a running worker, is decided elsewhere; `model/write.py` writes directories.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from filelock import FileLock
 
 from model.clean import CLEANING_VERSION, clean
 from model.encoder.base import Encoder, Vectors
 from model.encoder.files import EncoderFiles, read_files
 from model.encoder.load import encoder_files, load_encoder
-from model.errors import EncoderError, Refusal, ReleaseRefused, ReleaseUnwritten
-from model.head import Head, identity
+from model.errors import EncoderError, Refusal, ReleaseRefused
+from model.head import Head, HeadWeights, identity, interest, read_head
 from model.manifest import AGAIN, ENCODER, check_files, read_manifest
+from model.write import write_directory
 from schemas.codec import encode_manifest
-from schemas.release import MANIFEST_FILE, EncoderEntry, Golden, Manifest, Verdict
+from schemas.release import EncoderEntry, Golden, Manifest, Verdict
 
+BUILTIN: Final = "builtin-"
+"""What the name of every built-in release begins with, and of no other."""
 MIN_COSINE: Final = 0.999
+MAX_DIFFERENCE: Final = 1e-4
+"""Of a number in a golden interest vector: heads are computed in float32 everywhere, from the vectors as written."""
 GOLDEN_TEXTS: Final = (
     "How long should I let the dough rest before baking bread?",
     "The proof uses induction on the number of vertices of the graph.",
@@ -53,7 +54,8 @@ Load = Callable[[str], Encoder]
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release that may be served. sha256: of its manifest file. transfer: weights of the blend by name."""
+    """A release that may be served. sha256: of its manifest file. transfer: weights of the blend by name.
+    head_weights: of a learned head, also for label scores (model/head.py), whose names are manifest.labels."""
 
     path: Path
     manifest: Manifest
@@ -61,6 +63,7 @@ class Release:
     encoder: Encoder
     head: Head
     transfer: Mapping[str, float]
+    head_weights: HeadWeights | None = None
 
 
 def write_builtin(
@@ -83,29 +86,12 @@ def write_builtin(
     space = files.space if files else _running(encoder, cache, device, backend).space
     weights = json.dumps(dict(transfer), sort_keys=True).encode()
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name).strip("-.")[:40]
-    path = releases / f"builtin-{slug}-{space[:8]}-{hashlib.sha256(weights).hexdigest()[:6]}"
-    if (path / MANIFEST_FILE).is_file():
-        return path
-    with _onto_disk(path):
-        releases.mkdir(parents=True, exist_ok=True)
-    with FileLock(releases / ".writing.lock"):
-        if not (path / MANIFEST_FILE).is_file():
-            manifest = _builtin(path.name, _running(encoder, cache, device, backend), files, transfer, now)
-            with _onto_disk(path):
-                _write(path, manifest)
+    path = releases / f"{BUILTIN}{slug}-{space[:8]}-{hashlib.sha256(weights).hexdigest()[:6]}"
+    write_directory(
+        path,
+        lambda _: encode_manifest(_builtin(path.name, _running(encoder, cache, device, backend), files, transfer, now)),
+    )
     return path
-
-
-@contextmanager
-def _onto_disk(release: Path) -> Iterator[None]:
-    """The disk's errors as ours. Raises ReleaseUnwritten."""
-    try:
-        yield
-    except OSError as error:
-        raise ReleaseUnwritten(
-            f"the release {release} could not be written ({error.strerror or error}); make room there, let this "
-            "program write there, or name another directory in KINDRED_RELEASES"
-        ) from error
 
 
 def load_release(
@@ -125,10 +111,10 @@ def load_release(
     """
     data, manifest = read_manifest(path)
     check_files(path, manifest)
+    weights = None
     if manifest.head is not None:
-        raise ReleaseRefused(
-            Refusal.UNKNOWN_FORMAT, "it has a learned head, which this version cannot run", "upgrade this program"
-        )
+        dimension, labels = manifest.encoder.dimension, len(manifest.labels)
+        weights = read_head(path / manifest.head.file, manifest.head, dimension=dimension, labels=labels)
 
     def load(name: str) -> Encoder:
         if running is not None and running.space == manifest.space:
@@ -137,23 +123,31 @@ def load_release(
 
     encoder = _encoder(path, manifest, cache, load)
     _check_golden(manifest, encoder)
+    head = identity if weights is None else partial(interest, weights)
+    _check_golden_interests(manifest, head)
     return Release(
         path=path,
         manifest=manifest,
         sha256=hashlib.sha256(data).hexdigest(),
         encoder=encoder,
-        head=identity,
+        head=head,
         transfer=manifest.transfer,
+        head_weights=weights,
     )
 
 
-def golden(encoder: Encoder) -> tuple[Golden, ...]:
-    """The fixed sentences with this encoder's vectors."""
-    vectors = _encode(encoder, GOLDEN_TEXTS)
+def golden(encoder: Encoder, head: Head = identity) -> tuple[Golden, ...]:
+    """The fixed sentences with this encoder's vectors, and for a learned head with what it makes of them."""
+    vectors = np.round(_encode(encoder, GOLDEN_TEXTS), 7)
+    interests = [None] * len(vectors) if head is identity else [_numbers(row) for row in head(vectors)]
     return tuple(
-        Golden(text=text, vector=tuple(round(float(value), 7) for value in row))
-        for text, row in zip(GOLDEN_TEXTS, vectors, strict=True)
+        Golden(text=text, vector=_numbers(row), interest=told)
+        for text, row, told in zip(GOLDEN_TEXTS, vectors, interests, strict=True)
     )
+
+
+def _numbers(row: Vectors) -> tuple[float, ...]:
+    return tuple(round(float(value), 7) for value in row)
 
 
 def _running(encoder: Encoder | str, cache: Path, device: str, backend: str) -> Encoder:
@@ -181,30 +175,6 @@ def _builtin(
         golden=golden(encoder),
         verdict=Verdict(accepted=True, reasons=("built in: the encoder as shipped and the default transfer weights",)),
     )
-
-
-def _write(path: Path, manifest: Manifest) -> None:
-    """Aside first, manifest last, on the disk before it gets its name: a reader sees all of it or nothing."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        with (aside / MANIFEST_FILE).open("wb") as file:
-            file.write(encode_manifest(manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.chmod(0o755)
-        _sync(aside)
-        aside.rename(path)
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _encoder(path: Path, manifest: Manifest, cache: Path, load: Load) -> Encoder:
@@ -260,6 +230,25 @@ def _check_golden(manifest: Manifest, encoder: Encoder) -> None:
             f"the encoder ({encoder.backend}) gives another vector for golden text {int(cosines.argmin())}: cosine "
             f"{least:.4f}, at least {MIN_COSINE} is asked for",
             "try KINDRED_BACKEND=torch; if that is refused too, publish the release again",
+        )
+
+
+def _check_golden_interests(manifest: Manifest, head: Head) -> None:
+    told = [entry.interest for entry in manifest.golden]
+    if head is identity and not any(told):
+        return
+    found = head(np.array([entry.vector for entry in manifest.golden], np.float32))
+    if any(each is None or len(each) != found.shape[1] for each in told):
+        raise ReleaseRefused(
+            Refusal.GOLDEN, f"not every golden text has {found.shape[1]} numbers that the head gives for it", AGAIN
+        )
+    most = float(np.abs(found - np.array(told, np.float32)).max())
+    if not most <= MAX_DIFFERENCE:
+        raise ReleaseRefused(
+            Refusal.GOLDEN,
+            f"the head gives another interest vector for a golden text: a number differs by {most:.4f}, at most "
+            f"{MAX_DIFFERENCE} is allowed",
+            AGAIN,
         )
 
 

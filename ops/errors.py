@@ -10,6 +10,7 @@ OpsError
 ├── Unreachable            Kafka or Redis did not answer
 ├── NotAllowed             Kafka refuses TLS, the login or a right
 ├── ImportFailed           an encoder could not be fetched or converted
+├── NotServable            a release is refused or rejected, or where releases are kept does not answer
 ├── BadInput               a line, a field mapping or an argument that cannot be used
 ├── NotFound               the user, the release or the dead letter that was named does not exist
 └── NoAnswer               what was waited for did not come in time
@@ -64,6 +65,10 @@ class NotAllowed(OpsError):
 
 
 class ImportFailed(OpsError):
+    pass
+
+
+class NotServable(OpsError):
     pass
 
 

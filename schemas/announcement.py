@@ -7,14 +7,23 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from schemas.fields import Message, Time
-from schemas.release import Sha256
+from schemas.release import ReleaseName, Sha256
 
 CURRENT: Final = "current"
 """Key of every announcement: compaction keeps the last one."""
 
 
+MAX_BEFORE: Final = 16
+"""Releases that an announcement remembers."""
+
+
 class ReleaseAnnouncement(Message):
-    """This release is to be served now. uri must lie under KINDRED_RELEASES; sha256 is of its manifest file."""
+    """This release is to be served now.
+
+    uri: must lie under KINDRED_RELEASES. sha256: of its manifest file. verdict: `reject` for one that was forced.
+    created_at: when it was announced. before: the releases that were current before it, the last one first, where a
+    rollback goes; the topic is compacted and does not keep them.
+    """
 
     release: Annotated[str, Field(min_length=1)]
     uri: Annotated[str, Field(min_length=1)]
@@ -22,3 +31,4 @@ class ReleaseAnnouncement(Message):
     space: Annotated[str, Field(min_length=1)]
     verdict: Literal["accept", "reject"]
     created_at: Time
+    before: Annotated[tuple[ReleaseName, ...], Field(max_length=MAX_BEFORE)] = ()

@@ -39,6 +39,9 @@ FileName = Annotated[str, AfterValidator(_inside)]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+ReleaseName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""Name of a release and of its directory."""
+
 
 class EncoderEntry(Message):
     """Which encoder the release was made with.
@@ -66,10 +69,26 @@ class HeadEntry(Message):
 
 
 class Golden(Message):
-    """A fixed sentence (no user's text) and the vector, (D,), that the encoder gave when the release was made."""
+    """A fixed sentence (no user's text) and the vector, (D,), that the encoder gave when the release was made.
+
+    interest: (D,), what the head made of that vector; None in a release whose head is the identity.
+    """
 
     text: str
     vector: tuple[Finite, ...]
+    interest: tuple[Finite, ...] | None = None
+
+
+class Window(Message):
+    """The stretch of `user-text` that a release was fitted on.
+
+    start, end: partition → offset, the end not included. events, users: how many of them were used.
+    """
+
+    start: dict[str, Annotated[int, Field(ge=0)]]
+    end: dict[str, Annotated[int, Field(ge=0)]]
+    events: Annotated[int, Field(ge=0)]
+    users: Annotated[int, Field(ge=0)]
 
 
 class Verdict(Message):
@@ -84,12 +103,13 @@ class Manifest(Message):
     """One release.
 
     space: hash of all that changes a vector. head: None stands for the identity. transfer: weights of the blend by
-    name. labels: what the head's label scores stand for, in their order. checksums: file → sha256, every file of the
+    name. labels: what the head's label scores stand for, in their order. window: None for what was fitted on no log.
+    metrics: what was measured, by name, such as `folds.hit@10.mean`. checksums: file → sha256, every file of the
     directory but the manifest itself.
     """
 
     format: Annotated[int, Field(ge=1)] = MANIFEST_FORMAT
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    name: ReleaseName
     created_at: Time
     space: Annotated[str, Field(min_length=1)]
     encoder: EncoderEntry
@@ -97,6 +117,7 @@ class Manifest(Message):
     transfer: dict[str, Finite] = Field(default_factory=dict)
     labels: tuple[str, ...] = ()
     golden: tuple[Golden, ...] = ()
+    window: Window | None = None
     metrics: dict[str, Finite] = Field(default_factory=dict)
     verdict: Verdict | None = None
     checksums: dict[FileName, Sha256] = Field(default_factory=dict)

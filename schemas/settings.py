@@ -10,9 +10,11 @@ No error of a setting holds a value: it may be a secret, or the neighbour of one
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Literal, Self, TypeVar, Union, get_args, get_origin
@@ -32,13 +34,20 @@ from pydantic_settings import SettingsError as SourceError
 from schemas.access import KafkaAccess, tls_context
 from schemas.errors import SchemaError
 
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-READABLE_SCHEMES: Final = ("file",)
-"""URL schemes of releases that this version can read from."""
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://")
 
 
 class SettingsError(SchemaError):
     """Settings that a program cannot run with; the text names each variable or file and what it must be."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePlace:
+    """Where releases are kept. directory: on this machine, where all of them are read from. url: what the directory
+    holds copies of; None where the directory is all there is."""
+
+    directory: Path
+    url: str | None = None
 
 
 class ConnectionSettings(BaseSettings):
@@ -80,10 +89,14 @@ class ConnectionSettings(BaseSettings):
     release_schemes: str = Field(
         "file",
         pattern=r"^[a-z][a-z0-9+.-]*(,[a-z][a-z0-9+.-]*)*$",
-        description="URL schemes that releases may come from, separated by commas; this version reads `file` only.",
+        description="URL schemes that releases may come from, separated by commas.",
     )
-    releases: Path = Field(
-        Path(".kindred/releases"), description="Directory of model releases, as a path or a file:// URL."
+    releases: Path | str = Field(
+        Path(".kindred/releases"),
+        description="Directory of model releases, as a path or a file:// URL; or a URL that fsspec reads and writes, "
+        "such as s3://bucket/releases, with its package installed (for s3: s3fs) and its scheme among "
+        "KINDRED_RELEASE_SCHEMES. Copies are kept in KINDRED_CACHE then. Without user, password or query, which belong "
+        "into fsspec's own configuration.",
     )
     cache: Path = Field(
         Path.home() / ".cache" / "kindred", description="Directory for converted encoders and measured backend choices."
@@ -103,21 +116,21 @@ class ConnectionSettings(BaseSettings):
     @field_validator("releases", mode="before")
     @classmethod
     def _place_of_releases(cls, value: object, info: ValidationInfo) -> object:
-        """A path as it is, a file:// URL as its path. Any other scheme would become a directory called `s3:`."""
+        """A path as it is, a file:// URL as its path, any other URL of a scheme that is allowed as it is."""
         found = _SCHEME.match(value) if isinstance(value, str) else None
         if found is None or not isinstance(value, str):
-            return value
+            return Path(value) if isinstance(value, str) else value
         scheme, allowed = found[1].lower(), str(info.data.get("release_schemes", ""))
         if scheme not in allowed.split(","):
             raise ValueError(f"the scheme {scheme} is not among KINDRED_RELEASE_SCHEMES ({allowed})")
-        if scheme not in READABLE_SCHEMES:
-            raise ValueError(
-                f"this version reads releases from directories, not by {scheme}; mount the place and give its path"
-            )
         url = urlsplit(value)
-        if url.netloc not in ("", "localhost") or url.query or url.fragment:
-            raise ValueError("a file:// URL has an absolute path and nothing else: file:///srv/releases")
-        return unquote(url.path)
+        if scheme == "file":
+            if url.netloc not in ("", "localhost") or url.query or url.fragment:
+                raise ValueError("a file:// URL has an absolute path and nothing else: file:///srv/releases")
+            return Path(unquote(url.path))
+        if "::" in value or "@" in value or url.query or url.fragment:
+            raise ValueError("a URL of releases is a place and nothing else, such as s3://bucket/releases")
+        return f"{scheme}://{value[found.end() :].rstrip('/')}"
 
     @field_validator("redis_url")
     @classmethod
@@ -175,6 +188,14 @@ class ConnectionSettings(BaseSettings):
                 "sasl_plain_password": self.kafka_password.get_secret_value(),
             }
         return KafkaAccess(self.kafka_bootstrap, security)
+
+    @property
+    def release_place(self) -> ReleasePlace:
+        """Where releases are kept, as these settings have it."""
+        if isinstance(self.releases, Path):
+            return ReleasePlace(self.releases)
+        copies = hashlib.sha256(self.releases.encode()).hexdigest()[:16]
+        return ReleasePlace(self.cache / "releases" / copies, self.releases)
 
     @classmethod
     def settings_customise_sources(

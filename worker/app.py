@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from model.encoder.base import Encoder
+from model.fetch import fetch
 from model.head import Head
 from model.index import Index
-from model.manifest import inside
 from model.nearest import Nearest, NumpyNearest
 from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
@@ -129,11 +129,11 @@ def _first(
         notes = persist("redis", lambda: _store(settings, space=""))
         place = notes.noted(_served(settings))
         notes.close()
-        return None if place is None else inside(settings.releases, place)
+        return None if place is None else fetch(settings.release_place, Path(place).name).path
 
     def builtin() -> Path:
         return write_builtin(
-            settings.releases,
+            settings.release_place.directory,
             settings.encoder,
             TransferWeights.default().to_dict(),
             now=datetime.now(UTC),
@@ -144,7 +144,7 @@ def _first(
 
     return first_release(
         announced,
-        load_announced=partial(load_announced, releases=settings.releases, load=load, limit=limit),
+        load_announced=partial(load_announced, place=settings.release_place, load=load, limit=limit),
         load=partial(load_served, load=load, limit=limit),
         last=last,
         builtin=builtin,
@@ -156,7 +156,7 @@ def _next(settings: WorkerSettings, running: Encoder, announced: ReleaseAnnounce
     """What was announced, for the encoder in service."""
     load = partial(_load(settings), running=running)
     limit = settings.items_per_answer
-    return load_announced(announced, releases=settings.releases, load=load, limit=limit, space=running.space)[1]
+    return load_announced(announced, place=settings.release_place, load=load, limit=limit, space=running.space)[1]
 
 
 def _load(settings: WorkerSettings) -> partial[Release]:

@@ -6,7 +6,6 @@ Knows nothing of Kafka, Redis, or of a worker that runs; `worker/swap.py` follow
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -17,13 +16,15 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from model.encoder.base import Encoder, Tokens, Vectors
-from model.errors import Refusal, ReleaseRefused
+from model.errors import Refusal, ReleaseRefused, ReleasesUnreachable, ReleaseUnwritten
+from model.fetch import fetch, name_under
 from model.head import Head
 from model.index import Index
-from model.manifest import AGAIN, inside, read_manifest
+from model.manifest import AGAIN
 from model.release import Release
 from model.transfer_weights import TransferWeights, TransferWeightsError
 from schemas.announcement import ReleaseAnnouncement
+from schemas.settings import ReleasePlace
 from worker.answer import Question, answer
 
 log = logging.getLogger(__name__)
@@ -81,26 +82,28 @@ def load_served(path: Path, *, load: Load, limit: int) -> tuple[Encoder, Serving
 
 
 def load_announced(
-    announced: ReleaseAnnouncement, *, releases: Path, load: Load, limit: int, space: str | None = None
+    announced: ReleaseAnnouncement, *, place: ReleasePlace, load: Load, limit: int, space: str | None = None
 ) -> tuple[Encoder, Serving]:
-    """The announced release, if it lies in `releases` and is what was announced. space: of the encoder in service,
-    where only a release of the same can be served.
+    """The announced release, if it lies in `place` and is what was announced. space: of the encoder in service, where
+    only a release of the same can be served.
 
     Raises ReleaseRefused.
     """
-    path = inside(releases, _path(announced.uri))
-    data, manifest = read_manifest(path)
-    if hashlib.sha256(data).hexdigest() != announced.sha256:
-        raise ReleaseRefused(Refusal.CHECKSUM, f"the manifest in {path} is not the one that was announced", AGAIN)
-    if space not in (None, manifest.space):
+    try:
+        whole = fetch(place, name_under(place, _path(announced.uri)), announced.sha256)
+    except (ReleasesUnreachable, ReleaseUnwritten) as error:
+        raise ReleaseRefused(
+            Refusal.UNREACHABLE, str(error), "mend that, then announce it again or restart the workers"
+        ) from error
+    if space not in (None, whole.manifest.space):
         raise ReleaseRefused(
             Refusal.SPACE,
-            f"its space is {manifest.space}, the one in service is {space}",
+            f"its space is {whole.manifest.space}, the one in service is {space}",
             "restart the workers: one that starts serves it and heals its space from the log",
         )
     if announced.verdict == "reject":
         log.warning("the release %s was judged to be rejected and is announced all the same", announced.release)
-    return load_served(path, load=load, limit=limit)
+    return load_served(whole.path, load=load, limit=limit)
 
 
 def first_release(

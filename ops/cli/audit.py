@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from model.encoder.base import Encoder
 from model.errors import ModelError
+from model.fetch import fetch
 from model.release import load_release
 from model.update import DAY_MS
 from ops.audit import run
@@ -22,7 +23,7 @@ from ops.audit.held import spaces
 from ops.audit.report import Report, rendered
 from ops.audit.rules import Rules, Stretch
 from ops.cli import state
-from ops.cli.releases import read_releases
+from ops.cli.releases import read_releases, told
 from ops.cli.target import Target, settings
 from ops.errors import BadInput, ImportFailed, NotFound
 from worker.settings import WorkerSettings
@@ -92,27 +93,28 @@ def stretch(text: str) -> Stretch:
 
 
 def _encoder(target: Target, chosen: WorkerSettings) -> Encoder:
-    path = find_release(target)
+    name = find_release(target)
     try:
+        path = fetch(target.releases, name).path
         return load_release(path, cache=chosen.cache, device=chosen.device, backend=chosen.backend).encoder
     except ModelError as error:
-        raise ImportFailed(f"The release {path.name} cannot be loaded: {error}.", "") from error
+        raise ImportFailed(f"The release {name} cannot be loaded: {error}.", "") from error
 
 
-def find_release(target: Target) -> Path:
-    """The release whose space Redis has states of; of several, the one that the group says it serves, else the newest.
-    Raises NotFound, Unreachable."""
+def find_release(target: Target) -> str:
+    """The name of the release whose space Redis has states of; of several, the one that the group says it serves, else
+    the newest. Raises NotFound, Unreachable."""
     with state.client(target) as connection:
         held = set(spaces(connection, target.namespace))
         served = connection.hget(notes_key(target.namespace), f"served:{target.group}")
     found = [each for each in read_releases(target.releases) if each.space[:SPACE_CHARACTERS] in held]
     if not found:
         raise NotFound(
-            f"None of the releases in {target.releases} is of a space that Redis holds states of.",
+            f"None of the releases in {told(target.releases)} is of a space that Redis holds states of.",
             "Is it the workers' Redis (KINDRED_REDIS_URL) and their release directory (KINDRED_RELEASES)?",
         )
     named = [each for each in found if served is not None and Path(served.decode()).name == each.name]
-    return target.releases / (named or found)[0].name
+    return (named or found)[0].name
 
 
 @contextmanager

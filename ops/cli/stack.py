@@ -125,8 +125,8 @@ def worker(
         "KINDRED_KAFKA_BOOTSTRAP": target.kafka.bootstrap,
         "KINDRED_REDIS_URL": target.redis_url,
     }
-    if target.data_dir is not None:
-        environment["KINDRED_RELEASES"] = str(target.releases.resolve())
+    if target.data_dir is not None and target.releases.url is None:
+        environment["KINDRED_RELEASES"] = str(target.releases.directory.resolve())
     if name is not None:
         environment["KINDRED_NAME"] = name
     command = worker_command()

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from ops.errors import BadInput, NoStack
 from ops.stack import endpoints
 from schemas.access import KafkaAccess
-from schemas.settings import ConnectionSettings, SettingsError, read_settings
+from schemas.settings import ConnectionSettings, ReleasePlace, SettingsError, read_settings
 from schemas.topics import Topic, topic_name
 
 DEFAULT_DATA_DIR: Final = Path(".kindred")
@@ -30,7 +30,7 @@ class Target:
     redis_url: str = field(repr=False)
     group: str
     namespace: str
-    releases: Path
+    releases: ReleasePlace
     metrics: tuple[str, ...] = ()
     data_dir: Path | None = None
 
@@ -56,7 +56,7 @@ def find(data_dir: Path | None) -> Target:
             redis_url=given.redis_url.get_secret_value(),
             group=given.group,
             namespace=given.namespace,
-            releases=given.releases,
+            releases=given.release_place,
         )
     directory = data_dir or DEFAULT_DATA_DIR
     found = endpoints.read(directory)
@@ -71,15 +71,15 @@ def find(data_dir: Path | None) -> Target:
         redis_url=found.redis,
         group=given.group,
         namespace=given.namespace,
-        releases=given.releases if "releases" in given.model_fields_set else directory / "releases",
+        releases=find_releases(directory),
         metrics=found.metrics,
         data_dir=directory,
     )
 
 
-def find_releases(data_dir: Path | None) -> Path:
-    """The release directory, also where no stack is running. Raises BadInput."""
+def find_releases(data_dir: Path | None) -> ReleasePlace:
+    """Where releases are kept, also where no stack is running. Raises BadInput."""
     given = settings(ConnectionSettings)
     if data_dir is None or "releases" in given.model_fields_set:
-        return given.releases
-    return data_dir / "releases"
+        return given.release_place
+    return ReleasePlace(data_dir / "releases")

@@ -28,6 +28,7 @@ from ops.stack.plan import StackPlan
 from ops.stack.supervisor import Supervisor
 from schemas.access import KafkaAccess
 from schemas.recommendation import Recommendation
+from schemas.settings import ReleasePlace
 from worker.settings import WorkerSettings
 
 SHOWN: Final = 6
@@ -53,7 +54,7 @@ def run(*, workers: int, limit: int | None, seconds: float) -> None:
             redis_url=endpoints.redis,
             group=given.group,
             namespace=given.namespace,
-            releases=Path(directory) / "releases",
+            releases=ReleasePlace(Path(directory) / "releases"),
             metrics=endpoints.metrics,
             data_dir=Path(directory),
         )

@@ -18,6 +18,7 @@ from ops.cli.target import Target
 from ops.cli.watch import progress
 from ops.stack.ports import claim
 from schemas.access import KafkaAccess
+from schemas.settings import ReleasePlace
 from schemas.topics import RECOMMENDATIONS, USER_TEXT
 from tests.builders import eventually
 from tests.compose.prometheus import Prometheus, impatient
@@ -123,7 +124,7 @@ def running(directory: Path, *, encoder: str, services: Sequence[str] = (), work
         redis_url=f"redis://localhost:{redis}/0",
         group="kindred",
         namespace="",
-        releases=directory / "releases",
+        releases=ReleasePlace(directory / "releases"),
     )
     stack = Stack(compose, target, Prometheus(prometheus))
     try:

@@ -188,7 +188,7 @@ def test_no_text_no_user_and_no_secret_is_told(stack: Observed) -> None:
         ["offsets", "show"],
         ["dlq", "list", "--json"],
         ["dlq", "redrive", "--yes"],
-        ["model", "show"],
+        ["model", "list"],
         ["audit"],
         ["offsets", "skip", "99", "--to", "1", "--yes"],
     ):

@@ -151,7 +151,8 @@ def test_a_user_can_be_shown_and_forgotten(real: Stack) -> None:
 @pytest.mark.encoder
 def test_watch_model_and_doctor_have_something_to_say(real: Stack) -> None:
     assert len(real.kindred("watch", "--once", "--rows", "3").splitlines()) == 3
-    assert real.json("model", "show")[0]["encoder"]["name"] == "minilm"
+    assert (builtin := real.json("model", "list")[0])["encoder"]["name"] == "minilm"
+    assert real.json("model", "show", builtin["name"]) == builtin
     checks = real.json("doctor")
     assert {check["status"] for check in checks} <= {"ok", "warn"}
 

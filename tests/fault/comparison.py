@@ -19,6 +19,7 @@ from ops.audit.rules import Rules
 from ops.audit.run import audit
 from ops.cli.target import Target
 from schemas.access import KafkaAccess
+from schemas.settings import ReleasePlace
 from tests.fault.harness import Stack
 from tests.fault.load import START_MS
 from worker.settings import WorkerSettings
@@ -60,7 +61,7 @@ def target(stack: Stack) -> Target:
         redis_url=stack.redis.url,
         group=stack.group,
         namespace=stack.namespace,
-        releases=stack.directory / "releases",
+        releases=ReleasePlace(stack.directory / "releases"),
     )
 
 

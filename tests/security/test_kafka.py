@@ -6,20 +6,25 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import UTC, datetime
 
 import kafka
 import pytest
 
-from schemas.topics import DEAD_LETTERS, RECOMMENDATIONS, USER_INTERESTS, USER_TEXT, topic_name
+from ops import broker
+from schemas.announcement import ReleaseAnnouncement
+from schemas.topics import DEAD_LETTERS, MODEL_RELEASES, RECOMMENDATIONS, USER_INTERESTS, USER_TEXT, topic_name
 from tests.fault.processes import wait_for
 from tests.security.place import Place, event
 from tests.security.secured import OPERATOR, WORKER, Right, rights
+from trainer.announce import announce, announced
 from worker.errors import Refused
 
 pytestmark = [pytest.mark.apache, pytest.mark.embedded]
 
 WORKERS = "A worker"
 EXACTLY_ONCE = "A worker that delivers exactly once"
+TRAINER = "A trainer"
 COMMANDS = "Commands"
 WRONG = "wr0ng-s3cret-77b1"
 END = "the end of partition 0"
@@ -166,6 +171,8 @@ def test_the_commands_need_no_right_that_the_page_does_not_list(place: Place) ->
         ["user", "show", "ann"],
         ["user", "forget", "ann", "--yes"],
         ["doctor"],
+        ["model", "promote", next((place.directory / "releases").glob("builtin-*")).name],
+        ["model", "list"],
     ):
         done = place.kindred(*(end_of_log(place) if word == END else word for word in arguments))
         assert done.code == 0, f"{arguments}: {done.said}"
@@ -180,6 +187,7 @@ def test_the_commands_need_no_right_that_the_page_does_not_list(place: Place) ->
         ["offsets", "show"],
         ["dlq", "list"],
         ["user", "forget", "ann", "--yes"],
+        ["model", "rollback"],
         ["doctor"],
     ],
     ids=" ".join,
@@ -203,6 +211,24 @@ def test_a_command_that_is_not_let_in_names_the_setting(place: Place, variable: 
     assert done.code == 1, done.said
     assert variable in done.said
     assert "Traceback" not in done.said
+
+
+def test_who_announces_needs_no_right_that_the_page_does_not_list(place: Place) -> None:
+    place.create_topics()
+    place.grant(OPERATOR, place.rights(TRAINER))
+    access, topic = place.secured.access(OPERATOR), topic_name(MODEL_RELEASES, place.namespace)
+    told = ReleaseAnnouncement(
+        release="r1",
+        uri="r1",
+        sha256="0" * 64,
+        space="s",
+        verdict="accept",
+        created_at=datetime(2026, 1, 31, tzinfo=UTC),
+    )
+    with broker.producer(access) as producer:
+        announce(producer, topic, told)
+    with broker.reader(access) as reader:
+        assert announced(reader, topic) == told
 
 
 def test_one_who_only_produces_needs_write_on_the_texts_alone(place: Place) -> None:

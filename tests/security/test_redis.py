@@ -19,6 +19,7 @@ from ops.cli.state import leave_note, read_user
 from ops.cli.target import Target
 from ops.errors import NotFound
 from schemas.access import KafkaAccess
+from schemas.settings import ReleasePlace
 from schemas.topics import USER_TEXT, topic_name
 from tests.broker_servers import BrokerServer
 from tests.fault.processes import WorkerProcess, wait_for
@@ -92,7 +93,7 @@ def test_a_worker_and_the_commands_need_no_right_that_the_page_does_not_list(
         "KINDRED_ENCODER": "dummy",
         "KINDRED_REFRESH_SECONDS": "0.2",
     }
-    target = Target(access, guarded.url(), namespace, namespace, tmp_path / "releases")
+    target = Target(access, guarded.url(), namespace, namespace, ReleasePlace(tmp_path / "releases"))
     worker = WorkerProcess("worker", tmp_path, settings)
     try:
         for round_ in range(2):  # the second worker reads a snapshot of what the first one wrote

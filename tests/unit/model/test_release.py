@@ -8,20 +8,23 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from model.encoder.dummy import DummyEncoder
 from model.encoder.load import load_encoder
 from model.errors import EncoderNotFound, Refusal, ReleaseRefused, ReleaseUnwritten
-from model.head import identity
+from model.head import HeadWeights, identity, interest, label_logits
 from model.release import GOLDEN_TEXTS, Release, golden, load_release, write_builtin
+from model.write import write_release
 from schemas.codec import encode_manifest
-from schemas.release import MANIFEST_FILE, EncoderEntry, Manifest
+from schemas.release import MANIFEST_FILE, EncoderEntry, HeadEntry, Manifest
 from tests.tiny_encoder import write_tiny_encoder
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -235,13 +238,89 @@ def test_a_file_that_is_wrong_refuses_the_release(
     assert refused.value.reason is reason
 
 
-def test_a_learned_head_is_refused_by_a_version_that_cannot_run_it(builtin: Path) -> None:
-    content = (2).to_bytes(8, "little") + b"{}"
-    _with_file(builtin, "head.safetensors", content)
-    _edit(builtin, lambda manifest: manifest.update(head={"file": "head.safetensors", "shapes": {}}))
-    with pytest.raises(ReleaseRefused, match="learned head") as refused:
-        _load(builtin)
-    assert refused.value.reason is Refusal.UNKNOWN_FORMAT
+def _write_with_head(releases: Path, learned: HeadWeights) -> Path:
+    """A release of the dummy encoder with a learned head."""
+    encoder = DummyEncoder()
+    tensors = learned.tensors()
+    manifest = Manifest(
+        name="learned",
+        created_at=NOW,
+        space=encoder.space,
+        encoder=EncoderEntry(
+            name="dummy", dimension=encoder.dimension, max_tokens=encoder.max_tokens, pooling="sum", cleaning=1,
+            reference="dummy",
+        ),
+        head=HeadEntry(file="head.safetensors", shapes={name: values.shape for name, values in tensors.items()}),
+        labels=("bread", "jazz"),
+        golden=golden(encoder, partial(interest, learned)),
+    )  # fmt: skip
+    return write_release(releases, manifest, {"head.safetensors": save(tensors)})
+
+
+def _learned(seed: int = 1) -> HeadWeights:
+    draw, d, h = np.random.default_rng(seed), DummyEncoder().dimension, 8
+    shapes: list[tuple[int, ...]] = [(h, d), (h,), (d, h), (d,), (2, d), (2,)]
+    return HeadWeights(*(draw.normal(scale=0.3, size=shape).astype(np.float32) for shape in shapes))
+
+
+def test_a_learned_head_is_served_with_its_labels(tmp_path: Path) -> None:
+    learned = _learned()
+    release = _load(_write_with_head(tmp_path / "releases", learned))
+    vectors = release.encoder.encode(release.encoder.tokenise(["the bread", ""]))
+    interests = release.head(vectors)
+    assert np.allclose(interests, interest(learned, vectors))
+    assert np.allclose(np.linalg.norm(interests, axis=1), [1, 0], atol=1e-5)
+    assert release.head_weights is not None
+    logits = label_logits(release.head_weights, interests)
+    assert logits is not None
+    assert logits.shape == (2, len(release.manifest.labels))
+
+
+def _no_interest(manifest: dict[str, Any]) -> None:
+    manifest["golden"][2]["interest"] = None
+
+
+def _short_interest(manifest: dict[str, Any]) -> None:
+    manifest["golden"][2]["interest"].pop()
+
+
+def _other_interest(manifest: dict[str, Any]) -> None:
+    manifest["golden"][2]["interest"] = manifest["golden"][3]["interest"]
+
+
+def _interest_is_the_vector(manifest: dict[str, Any]) -> None:
+    for entry in manifest["golden"]:
+        entry["interest"] = entry["vector"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_no_interest, Refusal.GOLDEN),
+        (_short_interest, Refusal.GOLDEN),
+        (_other_interest, Refusal.GOLDEN),
+        (_interest_is_the_vector, Refusal.GOLDEN),
+        (lambda manifest: manifest.update(head=None), Refusal.GOLDEN),
+        (lambda manifest: manifest.update(labels=["bread"]), Refusal.SHAPE),
+        (lambda manifest: manifest["head"]["shapes"].pop("up.bias"), Refusal.SHAPE),
+    ],
+)
+def test_a_head_that_does_not_fit_its_manifest_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], reason: Refusal
+) -> None:
+    path = _write_with_head(tmp_path / "releases", _learned())
+    _edit(path, change)
+    with pytest.raises(ReleaseRefused) as refused:
+        _load(path)
+    assert refused.value.reason is reason
+
+
+def test_another_head_under_a_right_checksum_is_refused_by_the_golden_texts(tmp_path: Path) -> None:
+    path = _write_with_head(tmp_path / "releases", _learned())
+    _with_file(path, "head.safetensors", save(_learned(seed=2).tensors()))
+    with pytest.raises(ReleaseRefused, match="the head gives another interest") as refused:
+        _load(path)
+    assert refused.value.reason is Refusal.GOLDEN
 
 
 def test_an_encoder_directory_that_changed_since_is_refused(tmp_path: Path) -> None:

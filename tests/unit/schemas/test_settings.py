@@ -13,7 +13,7 @@ import trustme
 from pydantic import ValidationError
 
 from schemas.access import KafkaAccess
-from schemas.settings import ConnectionSettings, SettingsError, read_settings
+from schemas.settings import ConnectionSettings, ReleasePlace, SettingsError, read_settings
 
 SECRET: Final = "hush-hush-4711"
 
@@ -239,6 +239,20 @@ def test_releases_are_a_directory_or_a_file_url(given: Set, value: str, path: st
     assert read_settings(ConnectionSettings).releases == Path(path)
 
 
+def test_a_plain_directory_of_releases_is_the_only_place_they_are_in(given: Set) -> None:
+    given(releases="/srv/releases")
+    assert read_settings(ConnectionSettings).release_place == ReleasePlace(Path("/srv/releases"))
+
+
+def test_of_releases_behind_a_url_there_are_copies_in_the_cache(given: Set, tmp_path: Path) -> None:
+    given(releases="S3://bucket/x/", release_schemes="file,s3", cache=tmp_path)
+    place = read_settings(ConnectionSettings).release_place
+    assert place.url == "s3://bucket/x"
+    assert place.directory.is_relative_to(tmp_path)
+    given(releases="s3://bucket/y")
+    assert read_settings(ConnectionSettings).release_place.directory != place.directory
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [
@@ -248,7 +262,10 @@ def test_releases_are_a_directory_or_a_file_url(given: Set, value: str, path: st
             {"releases": "file:///x", "release_schemes": "s3"},
             "the scheme file is not among",
         ),
-        ({"releases": "s3://bucket/x", "release_schemes": "file,s3"}, "not by s3"),
+        ({"releases": f"s3://{SECRET}@bucket/x", "release_schemes": "file,s3"}, "a place and nothing else"),
+        ({"releases": f"s3://bucket/x?key={SECRET}", "release_schemes": "file,s3"}, "a place and nothing else"),
+        ({"releases": "simplecache::s3://b/x", "release_schemes": "s3"}, "the scheme simplecache::s3 is not among"),
+        ({"releases": "s3://b/x::memory://y", "release_schemes": "s3"}, "a place and nothing else"),
         ({"releases": "file://elsewhere/x"}, "file:///srv/releases"),
         ({"releases": "file:///x?y=1"}, "file:///srv/releases"),
         ({"release_schemes": "file;s3"}, "KINDRED_RELEASE_SCHEMES"),

@@ -16,6 +16,7 @@ from model.transfer_weights import TransferWeights
 from schemas.announcement import CURRENT, ReleaseAnnouncement
 from schemas.codec import encode
 from schemas.release import MANIFEST_FILE
+from schemas.settings import ReleasePlace
 from tests.builders import RELEASES, World
 from worker.serving import Serving, load_announced
 
@@ -46,7 +47,7 @@ class Shelf:
             self.loaded.append(path)
             return self.load_release(path, running=running)
 
-        return load_announced(announced, releases=self.releases, load=load, limit=10, space=running.space)[1]
+        return load_announced(announced, place=ReleasePlace(self.releases), load=load, limit=10, space=running.space)[1]
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:

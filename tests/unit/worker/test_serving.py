@@ -21,6 +21,7 @@ from model.head import identity
 from model.release import Release
 from schemas.announcement import ReleaseAnnouncement
 from schemas.release import MANIFEST_FILE
+from schemas.settings import ReleasePlace
 from tests.unit.worker.releases import Shelf, announcement, edit
 from worker.serving import Serving, Shared, first_release, load_announced, load_served
 
@@ -40,7 +41,8 @@ def test_an_announced_release_is_served_under_its_own_name(shelf: Shelf) -> None
 
 
 def test_a_release_may_be_announced_by_a_file_url(shelf: Shelf) -> None:
-    path = shelf.write(0.9).rename(shelf.releases / "a release")
+    shelf.releases = shelf.releases.parent / "my releases"
+    path = shelf.write(0.9)
     assert shelf.load(announcement(path, uri=path.as_uri())).path == path
 
 
@@ -152,7 +154,7 @@ class Start:
         load = self.shelf.load_release
         encoder, found = first_release(
             self.announced,
-            load_announced=partial(load_announced, releases=self.shelf.releases, load=load, limit=10),
+            load_announced=partial(load_announced, place=ReleasePlace(self.shelf.releases), load=load, limit=10),
             load=partial(load_served, load=load, limit=10),
             last=lambda: self.last,
             builtin=lambda: self.builtin,

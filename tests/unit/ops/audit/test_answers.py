@@ -16,10 +16,11 @@ from ops.audit.spill import Spill
 from ops.audit.window import Bounds, Window
 from ops.cli.target import Target
 from schemas.access import KafkaAccess
+from schemas.settings import ReleasePlace
 from tests.unit.ops.audit.stories import RULES, START_MS, answer, event, replayed, tombstone
 from worker.broker.base import Record
 
-TARGET = Target(KafkaAccess("nowhere:1"), "redis://nowhere", "group", "", Path())
+TARGET = Target(KafkaAccess("nowhere:1"), "redis://nowhere", "group", "", ReleasePlace(Path()))
 WINDOWS = {number: Window(number, 0, 100, 100, whole=True) for number in range(2)}
 
 

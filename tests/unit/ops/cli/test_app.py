@@ -12,7 +12,8 @@ from ops.cli.app import app
 COMMANDS = [
     ["up"], ["down"], ["worker"], ["demo"], ["produce"], ["watch"], ["ask"], ["user", "show"], ["user", "forget"],
     ["topics", "create"], ["doctor"], ["dlq", "list"], ["dlq", "accept"], ["dlq", "redrive"], ["offsets", "show"],
-    ["offsets", "skip"], ["model", "show"], ["model", "import"], ["bench"],
+    ["offsets", "skip"], ["model", "list"], ["model", "show"], ["model", "promote"], ["model", "rollback"],
+    ["model", "import"], ["bench"],
 ]  # fmt: skip
 
 
@@ -35,7 +36,8 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     [
         ["produce", "-"], ["watch"], ["ask", "a"], ["user", "show", "u"], ["user", "forget", "u", "--yes"],
         ["topics", "create"], ["doctor"], ["dlq", "list"], ["dlq", "accept", "0", "--to", "1"], ["dlq", "redrive"],
-        ["offsets", "show"], ["offsets", "skip", "0", "--to", "1"], ["worker"],
+        ["offsets", "show"], ["offsets", "skip", "0", "--to", "1"], ["worker"], ["model", "promote", "r"],
+        ["model", "rollback"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -59,7 +61,7 @@ def test_an_encoder_that_is_not_imported_is_refused_by_name() -> None:
 
 
 def test_a_release_directory_without_releases_says_when_one_is_written(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["model", "show", "--data-dir", str(tmp_path)])
+    result = CliRunner().invoke(app, ["model", "list", "--data-dir", str(tmp_path)])
     assert result.exit_code == 1
     assert "kindred up" in result.stderr
 

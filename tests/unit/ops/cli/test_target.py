@@ -8,6 +8,7 @@ from ops.cli import target
 from ops.errors import BadInput, NoStack
 from ops.stack import endpoints
 from ops.stack.endpoints import Endpoints
+from schemas.settings import ReleasePlace
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ def test_a_named_data_dir_comes_before_the_settings(tmp_path: Path, monkeypatch:
     named = stack_in(tmp_path / "named", "named:1")
     monkeypatch.setenv("KINDRED_KAFKA_BOOTSTRAP", "setting:1")
     found = target.find(named)
-    assert (found.kafka.bootstrap, found.releases) == ("named:1", named / "releases")
+    assert (found.kafka.bootstrap, found.releases) == ("named:1", ReleasePlace(named / "releases"))
 
 
 def test_a_toml_file_counts_as_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
