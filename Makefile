@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-fault soak test-compose check bench constraints clean
+.PHONY: help setup demo test test-kafka test-fault soak test-compose check bench default-blend constraints clean
 
 help: ## Show this text.
 	@echo "Kindred: useful recommendations for a newcomer, from the first sentence they write."
@@ -65,6 +65,9 @@ check: $(STAMP) ## Format, lint, types (strict, tests included) and the directio
 	$(VENV)/bin/ruff check .
 	$(RUN) -m mypy --strict
 	$(VENV)/bin/lint-imports
+
+default-blend: $(STAMP) ## Fit the shipped blend anew: make default-blend SETS="FILE.jsonl.gz …".
+	$(RUN) -m benchmarks.default_blend --write $(SETS)
 
 bench: $(STAMP) ## Run the benchmarks of docs/benchmarks.md.
 	$(RUN) -m benchmarks

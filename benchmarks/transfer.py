@@ -23,7 +23,8 @@ from model.evidence import NEIGHBOURS
 from model.index import Changes, Index
 from model.item_table import ItemRow
 from model.nearest import Floats, Nearest, NumpyNearest
-from model.transfer import TransferWeights, transfer
+from model.transfer import transfer
+from model.transfer_weights import TransferWeights
 from schemas.state import UserState
 from worker.answer import Question, answer
 

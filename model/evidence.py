@@ -1,6 +1,9 @@
 """What transfer gathers for a batch of newcomers, before anything is added up: near donors and their items and labels,
 users who share an item, items near by text.
 
+How much a donor or a sharing user counts is answered in several ways at once (sharply or widely by similarity, with and
+without a preference for what was taken last): the blend says which of them to believe.
+
 Pure functions over arrays: this module does not know how the parts are blended, who a row is or what an item is called.
 """
 
@@ -13,12 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.nearest import MISSING, Floats, Nearest, Rows
-from model.transfer_weights import TransferWeights
 
 NEIGHBOURS: Final = 50
 """Donors that a newcomer is compared with: the k of the plain text kNN that transfer is measured against."""
 TEXTS: Final = 50
 """Items taken by their text."""
+WIDE: Final = 0.5
+SHARP: Final = 0.1
+"""Temperatures of the softmax over donors, in similarity above the background (1 = identical)."""
+RECENCY: Final = 1.0
+SHARED_RECENCY: Final = 1.6
+"""A user's n-th most recent item counts n ** -RECENCY where the last ones are preferred."""
+STRENGTH_HALF: Final = 0.15
+"""Donors' similarity above the background at which they are trusted by half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,7 @@ class Known:
     centre: (D,) mean of donors' interest vectors: what similarity any two users have anyway.
     items: text vectors by item slot. item_centre: their mean.
     holders: (I, H) donor rows that lately took the item, -1 for none; may be outdated (recent decides).
-    popularity: (I,) log2 of decayed sums (only differences count), -inf for none.
+    popularity: (I,) log2 of decayed sums (only differences count), -inf for none. users: (I,) known users who have it.
     popular, popular_vectors: (P,) slots of the most popular, (P, D) their text vectors, zeros where there is none.
     people: (I,) whether enough known users have the item to recommend it on their account.
     listed: (I,) whether the item may be recommended although nobody has it (it is in the catalogue).
@@ -46,6 +56,7 @@ class Known:
     item_centre: Floats
     holders: Rows
     popularity: NDArray[np.float64]
+    users: Rows
     popular: NDArray[np.int64]
     popular_vectors: Floats
     people: NDArray[np.bool_]
@@ -71,11 +82,11 @@ class Queries:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Scatter-add input: query, slot and value of each entry."""
+    """Scatter-add input: query, slot and values of each of E entries. values: (V, E), one row for each way to count."""
 
     query: NDArray[np.int64]
     slot: Rows
-    value: Floats
+    values: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,26 +103,35 @@ class Evidence:
     sources: Rows
 
 
-def gather(queries: Queries, known: Known, weights: TransferWeights) -> Evidence:
+def gather(queries: Queries, known: Known, own_labels: float) -> Evidence:
+    """own_labels: share of the newcomer's own labels in the label scores."""
     rows, similarities = known.donors.top(queries.interests, NEIGHBOURS, queries.rows)
     present = (rows >= 0) & (similarities > 0)
-    contrast = _contrast(similarities, queries.interests @ known.centre, present)
-    influence = np.where(present, np.exp((contrast - contrast[:, :1]) / np.float32(weights.temperature)), 0)
-    influence /= np.maximum(influence.sum(axis=1, keepdims=True), np.float32(1e-9))
+    background = queries.interests @ known.centre
+    contrast = _contrast(similarities, background, present)
+    wide, sharp = _influence(contrast, present, WIDE), _influence(contrast, present, SHARP)
     used = present.sum(axis=1)
-    near = (influence * contrast).sum(axis=1)
-    strength = near / (near + np.float32(weights.strength_half)) * (used / (used + 3.0))
-    shared, sources = _shared(queries, known, weights)
+    near = (wide * contrast).sum(axis=1)
+    strength = near / (near + np.float32(STRENGTH_HALF)) * (used / (used + 3.0))
+    alike = np.where(present, similarities, 0).astype(np.float32)
+    shared, sources = _shared(queries, known, background)
     return Evidence(
-        donors=_donors_items(rows, influence, known, weights),
+        donors=_donors_items(rows, present, (alike, wide, sharp), known),
         shared=shared,
-        texts=_texts(queries, known, weights),
-        labels=_labels(queries, rows, influence, known, weights),
+        texts=_texts(queries, known),
+        labels=_labels(queries, rows, wide, known, own_labels),
         used=used.astype(np.int32),
-        similarity=np.where(present, similarities, 0).sum(axis=1) / np.maximum(used, 1).astype(np.float32),
+        similarity=alike.sum(axis=1) / np.maximum(used, 1).astype(np.float32),
         strength=strength.astype(np.float32),
         sources=sources,
     )
+
+
+def _influence(contrast: Floats, present: NDArray[np.bool_], temperature: float) -> Floats:
+    """(B, K) softmax over donors."""
+    influence = np.where(present, np.exp((contrast - contrast[:, :1]) / np.float32(temperature)), 0)
+    scaled: Floats = (influence / np.maximum(influence.sum(axis=1, keepdims=True), 1e-9)).astype(np.float32)
+    return scaled
 
 
 def _contrast(similarities: Floats, background: Floats, present: NDArray[np.bool_]) -> Floats:
@@ -125,22 +145,26 @@ def _fade(width: int, power: float) -> Floats:
     return (np.arange(width, 0, -1, dtype=np.float32)) ** np.float32(-power)
 
 
-def _donors_items(rows: Rows, influence: Floats, known: Known, weights: TransferWeights) -> Entries:
-    recent = known.recent[rows]  # (B, K, 32); a missing row reads some donor's items with influence 0
+def _donors_items(rows: Rows, present: NDArray[np.bool_], ways: tuple[Floats, Floats, Floats], known: Known) -> Entries:
+    """Values: by plain similarity; widely and sharply by influence, the last items first."""
+    recent = known.recent[rows]  # (B, K, 32); a missing row reads some donor's items and is left out
     width = recent.shape[2]
-    flat = np.flatnonzero((recent >= 0) & (influence > 0)[:, :, None])
+    flat = np.flatnonzero((recent >= 0) & present[:, :, None])
     donor, column = np.divmod(flat, width)
-    value = influence.ravel()[donor] * _fade(width, weights.donor_recency)[column]
-    return Entries(donor // rows.shape[1], recent.ravel()[flat], value)
+    alike, wide, sharp = (way.ravel()[donor] for way in ways)
+    fade = _fade(width, RECENCY)[column]
+    return Entries(donor // rows.shape[1], recent.ravel()[flat], np.stack([alike, wide * fade, sharp * fade]))
 
 
-def _shared(queries: Queries, known: Known, weights: TransferWeights) -> tuple[Entries, Rows]:
-    """Other items of users who have an item of the newcomer, each item's users together weighing 1."""
+def _shared(queries: Queries, known: Known, background: Floats) -> tuple[Entries, Rows]:
+    """Other items of users who have an item of the newcomer, each item's users together weighing 1. Values: plain; the
+    last items first; by the users' similarity to the newcomer."""
     query, column = np.nonzero(queries.items >= 0)
     item = queries.items[query, column]
     holders = known.holders[item]  # (P, H)
     pair, place = np.nonzero((holders >= 0) & (holders != queries.rows[query][:, None]))
-    recent = known.recent[holders[pair, place]]  # (E, 32)
+    user = holders[pair, place]
+    recent = known.recent[user]  # (E, 32)
     same = recent == item[pair][:, None]
     holds = same.any(axis=1)
     per_pair = np.bincount(pair[holds], minlength=len(item))
@@ -148,13 +172,29 @@ def _shared(queries: Queries, known: Known, weights: TransferWeights) -> tuple[E
     width = recent.shape[1]
     flat = np.flatnonzero((recent >= 0) & ~same & holds[:, None])
     holder, column = np.divmod(flat, width)
+    alike = _likeness(queries, query[pair], user, holds, known, background)
     pair = pair[holder]
-    weight = 1 / np.maximum(per_pair + weights.shared_shrink, 1)
-    value = weight[pair] * _fade(width, weights.shared_recency)[column]
-    return Entries(query[pair], recent.ravel()[flat], value.astype(np.float32)), sources
+    weight = (1 / np.maximum(per_pair, 1)).astype(np.float32)[pair]
+    values = np.stack([weight, weight * _fade(width, SHARED_RECENCY)[column], weight * alike[holder]])
+    return Entries(query[pair], recent.ravel()[flat], values), sources
 
 
-def _texts(queries: Queries, known: Known, weights: TransferWeights) -> Entries:
+def _likeness(
+    queries: Queries,
+    query: NDArray[np.int64],
+    user: Rows,
+    holds: NDArray[np.bool_],
+    known: Known,
+    background: Floats,
+) -> Floats:
+    """(E,) similarity of each sharing user to the newcomer, above the background; 0 for those that do not hold."""
+    similarity = np.zeros(len(user), np.float32)
+    at = np.flatnonzero(holds)
+    similarity[at] = np.einsum("ed,ed->e", known.donors.get(user[at]), queries.interests[query[at]])
+    return _contrast(similarity[:, None], background[query], (similarity > 0)[:, None])[:, 0]
+
+
+def _texts(queries: Queries, known: Known) -> Entries:
     """The items nearest by text, and how near the most popular ones are: often one of these is meant."""
     slots, similarities = known.items.top(queries.vectors, TEXTS)
     is_popular = np.zeros(len(known.open), np.bool_)
@@ -166,21 +206,21 @@ def _texts(queries: Queries, known: Known, weights: TransferWeights) -> Entries:
     present = (slots >= 0) & (similarities > 0)
     contrast = _contrast(similarities, queries.vectors @ known.item_centre, present)
     query, column = np.nonzero(contrast > 0)
-    value = contrast[query, column] ** np.float32(weights.text_power)
-    return Entries(query, slots[query, column], value)
+    return Entries(query, slots[query, column], contrast[None, query, column])
 
 
-def _labels(queries: Queries, rows: Rows, influence: Floats, known: Known, weights: TransferWeights) -> Entries:
+def _labels(queries: Queries, rows: Rows, influence: Floats, known: Known, own_labels: float) -> Entries:
     labels = known.labels[rows]  # (B, K, 16)
     flat = np.flatnonzero((labels >= 0) & (influence > 0)[:, :, None])
     donor, column = np.divmod(flat, labels.shape[2])
     value = influence.ravel()[donor] * known.label_shares[rows.ravel()[donor], column]
     query, column = np.nonzero(queries.labels >= 0)
     # A newcomer's own labels share the score with the donors'; without own labels the donors have all of it.
-    own = np.where((queries.labels >= 0).any(axis=1), np.float32(weights.own_labels), np.float32(0))
+    own = np.where((queries.labels >= 0).any(axis=1), np.float32(own_labels), np.float32(0))
     asked = donor // rows.shape[1]
+    values = np.concatenate([own[query] * queries.label_shares[query, column], (1 - own[asked]) * value])
     return Entries(
         np.concatenate([query, asked]),
         np.concatenate([queries.labels[query, column], labels.ravel()[flat]]),
-        np.concatenate([own[query] * queries.label_shares[query, column], (1 - own[asked]) * value]),
+        values[None].astype(np.float32),
     )

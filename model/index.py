@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.donor_vectors import DonorVectors, NearestFactory, Turned, unit
+from model.evidence import Known, Queries
 from model.head import Head, identity
 from model.item_table import SLOT_BYTES, STRING_BYTES, ItemEntry, ItemRow, ItemTable, Listing
 from model.nearest import MISSING, Floats, NumpyNearest, Rows
-from model.transfer import Known, Queries
 from model.users import UserKey
 from schemas.state import MAX_ITEMS, MAX_LABELS, UserState
 
@@ -197,6 +197,7 @@ class Index:
             item_centre=items.centre,
             holders=items.holders,
             popularity=items.popularity[:size],
+            users=items.users[:size],
             popular=popular,
             popular_vectors=popular_vectors,
             people=items.users[:size] >= self._min_donors,

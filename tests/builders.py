@@ -187,7 +187,7 @@ def built_in() -> Serving:
         backend="dummy",
         head=identity,
         head_sha256=None,
-        answer=partial(answer, weights=TransferWeights(), release="built-in", space=space),
+        answer=partial(answer, weights=TransferWeights.default(), release="built-in", space=space),
     )
 
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from model.index import Index
 from model.nearest import Floats
 from model.points import is_chinese, points
-from model.transfer import DONORS, PARTS, POPULAR, SHARED, TEXT, Transferred, TransferWeights, transfer
+from model.signals import DONORS, PARTS, POPULAR, SHARED, TEXT
+from model.transfer import Transferred, transfer
+from model.transfer_weights import TransferWeights
 from model.users import UserKey
 from schemas.recommendation import recommendation_id
 
@@ -31,6 +33,9 @@ MOSTLY_TRANSFER: Final = 0.6
 TITLE_CHARACTERS: Final = 80
 """Of a title within a reason's sentence; the item itself carries all of it."""
 
+TOPICS: Final = -1
+"""In place of the donors' part, where no near donor has the item: its people have the newcomer's labels."""
+
 _SENTENCES: Final = {
     (DONORS, False): (
         "Someone who writes about similar things took part in this",
@@ -42,6 +47,11 @@ _SENTENCES: Final = {
         "{} people who have something in common with you took part in this",
     ),
     (SHARED, True): ("有 1 位与你有共同项目的用户也参与过", "有 {} 位与你有共同项目的用户也参与过"),
+    (TOPICS, False): (
+        "Someone who takes part in this cares for the same topics as you",
+        "{} people who take part in this care for the same topics as you",
+    ),
+    (TOPICS, True): ("有 1 位参与者与你关注相同的话题", "有 {} 位参与者与你关注相同的话题"),
     (POPULAR, False): ("Popular now: one person took part", "Popular now: {} people took part"),
     (POPULAR, True): ("近期热门，有 1 人参与", "近期热门，有 {} 人参与"),
 }
@@ -227,7 +237,11 @@ def _reasons(
             text = _near_item(common, count, chinese)
             reasons.append({"part": name, "share": share, "count": count, "phrases": [common], "text": text})
         else:
-            text = _sentence(part, count, chinese)
+            if part == DONORS and count == 0:
+                count = counts[POPULAR]
+                text = _sentence(TOPICS, count, chinese)
+            else:
+                text = _sentence(part, count, chinese)
             reasons.append({"part": name, "share": share, "count": count, "phrases": [], "text": text})
     return reasons
 

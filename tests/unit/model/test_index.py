@@ -10,7 +10,8 @@ import pytest
 from model.index import DONOR_BYTES, ITEM_SHARE, Changes, Index
 from model.item_table import ItemEntry, ItemRow, Listing
 from model.nearest import Floats
-from model.transfer import TransferWeights, transfer
+from model.transfer import transfer
+from model.transfer_weights import TransferWeights
 from schemas.state import UserState, hash64
 
 DIMENSION = 8

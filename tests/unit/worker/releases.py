@@ -36,7 +36,7 @@ class Shelf:
 
     def write(self, popularity: float, encoder: str = "dummy", **weights: float) -> Path:
         """A release with these transfer weights, besides the defaults."""
-        given = TransferWeights.default().to_dict() | {"popularity": popularity} | weights
+        given = TransferWeights.default().to_dict() | {"popularity.fresh": popularity} | weights
         return write_builtin(self.releases, encoder, given, now=NOW, cache=self.cache)
 
     def load(self, announced: ReleaseAnnouncement) -> Serving:

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from model.index import Changes, Index
 from model.item_table import ItemRow
 from model.nearest import Floats
-from model.transfer import TransferWeights
+from model.transfer_weights import TransferWeights
 from schemas.recommendation import Recommendation, recommendation_id
 from schemas.state import UserState, hash64
 from worker.answer import Question, answer, rounded_shares
@@ -119,6 +119,21 @@ def test_near_donors_give_their_items_and_labels(index: Index) -> None:
     assert result["interests"] == [{"label": "beer", "score": 1.0}]
     assert result["donors"] == {"count": 2, "mean_similarity": 1.0}
     assert result["strategy"] in ("transfer", "blend")
+
+
+def test_an_item_of_ones_own_topic_is_explained_by_its_people_where_no_donor_is_near(index: Index) -> None:
+    asked = replace(question(vector=ZERO), labels={hash64("Kaffee"): 1.0})
+    item = next(item for item in one(index, asked)["items"] if item["item_id"] == "c")
+    (reason,) = [reason for reason in item["reasons"] if reason["part"] == "donors"]
+    assert reason["count"] == 3
+    assert reason["text"] == "3 people who take part in this care for the same topics as you"
+    (chinese,) = [
+        reason
+        for item in one(index, replace(asked, text=CHINESE))["items"]
+        for reason in item["reasons"]
+        if (item["item_id"], reason["part"]) == ("c", "donors")
+    ]
+    assert chinese["text"] == "有 3 位参与者与你关注相同的话题"
 
 
 def test_a_text_without_a_vector_is_answered_from_popularity_and_says_so(index: Index) -> None:

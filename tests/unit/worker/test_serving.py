@@ -84,7 +84,7 @@ def wrong_shape(shelf: Shelf) -> ReleaseAnnouncement:
 
 
 def half_the_weights(shelf: Shelf) -> ReleaseAnnouncement:
-    return announcement(edit(shelf.write(0.9), lambda manifest: manifest["transfer"].pop("donors")))
+    return announcement(edit(shelf.write(0.9), lambda manifest: manifest["transfer"].pop("donors.knn")))
 
 
 def weight_out_of_range(shelf: Shelf) -> ReleaseAnnouncement:

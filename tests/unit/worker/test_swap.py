@@ -112,7 +112,7 @@ def test_other_weights_answer_otherwise(world: World, shelf: Shelf) -> None:
     def scores(found: Recommendation) -> list[float]:
         return [item.score for item in found.items]
 
-    path = shelf.write(0.3, lean=0.0, strength_half=5.0)
+    path = shelf.write(2.0)
     world.write("bo", item_id="boat", item_title="boat")
     world.write("anna")
     with world.worker(load=shelf.load) as made:

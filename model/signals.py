@@ -1,0 +1,259 @@
+"""Candidates for a batch of newcomers, and what speaks for each: a row of signals between 0 and 1.
+
+Evidence is added up into dense (B, C) tables, one for each way to count, where C are the items that anything speaks for
+in this batch. The best of every table are a query's candidates; a signal is a table, or a product of tables, as its
+share of the query's highest, or the rank in it. How much each signal is to be believed is the blend's affair
+(`model/transfer.py`), and the trainer's, who fits it.
+
+Pure functions over arrays: this module does not know who a row is, what an item is called, or what time it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from model.evidence import Entries, Evidence, Known, Queries
+from model.nearest import MISSING, Floats, Rows, top_k
+
+PARTS: Final = ("donors", "shared_items", "item_text", "popularity")
+DONORS, SHARED, TEXT, POPULAR = range(4)
+
+TABLES: Final = (
+    "knn",
+    "wide",
+    "sharp",
+    "together",
+    "lately",
+    "alike",
+    "text",
+    "popular",
+    "everybody",
+    "labels",
+    "labels_fresh",
+)
+"""What is added up: donors' items by plain similarity (text kNN), widely, sharply; items taken together with the
+newcomer's (co-occurrence), lately, by users who write alike; nearness of texts; decayed popularity; number of users;
+labels of those who have the item against the newcomer's, as it is and for what is popular now."""
+
+SIGNALS: Final = (
+    ("donors.knn", DONORS),
+    ("donors.wide", DONORS),
+    ("donors.sharp", DONORS),
+    ("donors.rank", DONORS),
+    ("donors.untrusted", DONORS),
+    ("donors.labels", DONORS),
+    ("donors.labels_fresh", DONORS),
+    ("donors.labels_rank", DONORS),
+    ("shared_items.together", SHARED),
+    ("shared_items.lately", SHARED),
+    ("shared_items.alike", SHARED),
+    ("shared_items.rare", SHARED),
+    ("shared_items.lately_fresh", SHARED),
+    ("shared_items.alike_fresh", SHARED),
+    ("shared_items.rank", SHARED),
+    ("item_text.near", TEXT),
+    ("item_text.near_square", TEXT),
+    ("item_text.near_fresh", TEXT),
+    ("item_text.rank", TEXT),
+    ("popularity.fresh", POPULAR),
+    ("popularity.everybody", POPULAR),
+    ("popularity.rank", POPULAR),
+)
+"""Name and part of each signal, in their order everywhere."""
+SIGNAL_PARTS: Final = np.array([part for _, part in SIGNALS])
+"""(S,) the part of each signal."""
+
+BEST: Final = 24
+"""Items of each table that become candidates; more where more items are asked for."""
+FLOOR: Final = -16.0
+"""log2 of the popularity, relative to the highest, below which an item is not held to be any staler."""
+UNTRIED: Final = -3.0
+"""The same for an item without any event: nothing speaks against it yet, and a new item must be able to come up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """slots: (B, C) candidates of each query, ascending, -1 behind them. signals: (B, C, S) float32, 0 to 1, zeros for
+    -1. tables: (T, B, C) what they were made of. counts: (B, C, 2) donors, and sharing users, who have the item."""
+
+    slots: Rows
+    signals: Floats
+    tables: Floats
+    counts: Rows
+
+
+def columns_of(evidence: Evidence, known: Known, start: int, stop: int) -> NDArray[np.int64]:
+    """Distinct slots that anything speaks for in queries start to stop, ascending. Never empty: without any slot there
+    is still slot 0, which nothing scores."""
+    marked = np.zeros(len(known.open), np.bool_)
+    marked[known.popular] = True
+    for entries in (evidence.donors, evidence.shared, evidence.texts):
+        marked[entries.slot[(entries.query >= start) & (entries.query < stop)]] = True
+    marked[0] |= not marked.any()
+    return np.flatnonzero(marked)
+
+
+def candidates(
+    queries: Queries, known: Known, evidence: Evidence, columns: NDArray[np.int64], start: int, stop: int, limit: int
+) -> Candidates:
+    """Of queries start to stop. columns: as columns_of gives them. limit: items that will be asked for."""
+    batch, width = stop - start, len(columns)
+    place = np.full(len(known.open), MISSING, np.int64)
+    place[columns] = np.arange(width)
+    allowed = known.open[columns] & (known.people[columns] | known.listed[columns])
+    by_people = allowed & known.people[columns]
+    seen = np.zeros((batch, width), np.bool_)
+    query, column = np.nonzero(queries.items[start:stop] >= 0)
+    at = place[queries.items[start:stop][query, column]]
+    seen[query[at >= 0], at[at >= 0]] = True
+
+    tables = np.empty((len(TABLES), batch, width), np.float32)
+    cells: list[NDArray[np.int64]] = []
+    row = 0
+    for entries, mask in ((evidence.donors, by_people), (evidence.shared, by_people), (evidence.texts, allowed)):
+        inside = (entries.query >= start) & (entries.query < stop)
+        at = place[entries.slot[inside]]
+        cell = (entries.query[inside] - start) * width + at
+        cells.append(cell)
+        for values in entries.values:
+            summed = np.bincount(cell, values[inside] * mask[at], minlength=batch * width)
+            tables[row] = summed.reshape(batch, width)
+            row += 1
+    fresh = _fresh(known, columns)
+    match = _label_match(evidence, known, columns, start, stop)
+    # Only what a query has itself found, or everybody finds: an answer must not depend on who else is asked for.
+    own = by_people & ((tables[:row] > 0).any(axis=0) | np.isin(columns, known.popular))
+    tables[row] = np.where(own & np.isfinite(known.popularity[columns]), fresh, 0)
+    tables[row + 1] = np.where(own, known.users[columns], 0)
+    tables[row + 2] = np.where(own, match, 0)
+    tables[row + 3] = np.where(own, match * fresh, 0)
+    tables[:, seen] = 0
+
+    chosen = _chosen(tables, max(BEST, limit))
+    there = chosen < width
+    at = np.where(there, chosen, 0)
+    kept = np.take_along_axis(tables, at[None], axis=2)
+    kept[:, ~there] = 0
+    return Candidates(
+        slots=np.where(there, columns[at], MISSING).astype(np.int32),
+        signals=signals(kept, fresh[at], known.users[columns][at], evidence.strength[start:stop]),
+        tables=kept,
+        counts=_counts(cells[:2], at, there, width),
+    )
+
+
+def signals(tables: Floats, fresh: Floats, users: Rows, strength: Floats) -> Floats:
+    """(T, B, C) tables of the candidates → (B, C, S). fresh: (B, C) decayed popularity ÷ the highest of all. users:
+    (B, C) who have the item. strength: (B,) how far the donors are to be trusted."""
+    knn, wide, sharp, together, lately, alike, text, popular, everybody, labels, labels_fresh = tables
+    trust = strength[:, None]
+    near = _share(text)
+    found = (
+        trust * _share(knn),
+        trust * _share(wide),
+        trust * _share(sharp),
+        trust * _rank(wide),
+        _share(wide),
+        _share(labels),
+        _share(labels_fresh),
+        _rank(labels_fresh),
+        _share(together),
+        _share(lately),
+        _share(alike),
+        _share(together / np.sqrt(np.maximum(users, 1))),
+        _share(lately * fresh),
+        _share(alike * fresh),
+        _rank(lately),
+        near,
+        near * near,
+        _share(text * np.sqrt(fresh)),
+        _rank(text),
+        _share(popular),
+        _share(everybody),
+        _rank(popular),
+    )
+    return np.stack(found, axis=2).astype(np.float32)
+
+
+def _label_match(evidence: Evidence, known: Known, columns: NDArray[np.int64], start: int, stop: int) -> Floats:
+    """(B, C) how far the labels of those who have an item are what the newcomer's labels are taken to be."""
+    asked = cut(evidence.labels, start, stop)
+    width = int(asked.slot.max(initial=-1)) + 1
+    if not width:
+        return np.zeros((stop - start, len(columns)), np.float32)
+    cell = asked.query * width + asked.slot
+    wanted = np.bincount(cell, asked.values[0], minlength=(stop - start) * width).reshape(-1, width)
+    holders = known.holders[columns]  # (C, H)
+    column, at = np.nonzero(holders >= 0)
+    labels = known.labels[holders[column, at]]  # (E, 16)
+    entry, tag = np.nonzero((labels >= 0) & (labels < width))
+    shares = known.label_shares[holders[column, at]][entry, tag].astype(np.float32)
+    # One holder more, who has no labels: a single one must not make an item all of its kind.
+    heads = 1.0 + np.bincount(column, minlength=len(columns)).astype(np.float32)
+    profile = csr_array((shares / heads[column[entry]], (labels[entry, tag], column[entry])), (width, len(columns)))
+    return np.asarray(wanted.astype(np.float32) @ profile, np.float32)
+
+
+def _share(table: Floats) -> Floats:
+    """(B, C) as shares of each query's highest."""
+    shares: Floats = table / np.maximum(table.max(axis=1, keepdims=True, initial=0), np.float32(1e-9))
+    return shares
+
+
+def _rank(table: Floats) -> Floats:
+    """(B, C) 1 / log2(rank + 1), as nDCG discounts ranks; 0 where the table has nothing. Equals share no rank: the
+    lower slot comes first."""
+    order = np.argsort(-table, axis=1, kind="stable")
+    discounts = (1 / np.log2(np.arange(2, table.shape[1] + 2))).astype(np.float32)
+    ranked = np.empty(table.shape, np.float32)
+    np.put_along_axis(ranked, order, np.broadcast_to(discounts, table.shape), axis=1)
+    return np.where(table > 0, ranked, np.float32(0))
+
+
+def _chosen(tables: Floats, best: int) -> NDArray[np.int64]:
+    """(B, C) columns that are among the best of any table, ascending, each once; behind them the number of columns."""
+    nothing = tables.shape[2]
+    found: list[NDArray[np.int64]] = []
+    for table in tables:
+        columns, values = top_k(np.where(table > 0, table, -np.inf).astype(np.float32), best)
+        found.append(np.where(np.isneginf(values), nothing, columns))
+    every = np.sort(np.concatenate(found, axis=1), axis=1)
+    every[:, 1:][every[:, 1:] == every[:, :-1]] = nothing
+    every.sort(axis=1)
+    most = max(1, int((every < nothing).sum(axis=1).max(initial=0)))
+    return every[:, :most]
+
+
+def _fresh(known: Known, slots: NDArray[np.int64]) -> Floats:
+    """(C,) decayed popularity ÷ the highest of the popular, 0 to 1."""
+    logs = known.popularity[slots]
+    most = known.popularity[known.popular].max(initial=-np.inf)
+    if not np.isfinite(most):
+        return np.full(len(slots), 2**UNTRIED, np.float32)
+    above = np.where(np.isfinite(logs), np.clip(logs - most, FLOOR, 0), UNTRIED)
+    return np.exp2(above).astype(np.float32)
+
+
+def _counts(cells: Sequence[NDArray[np.int64]], at: NDArray[np.int64], there: NDArray[np.bool_], width: int) -> Rows:
+    """(B, C, len(cells)) how many entries of each part stand behind the chosen columns."""
+    batch, most = at.shape
+    query, place = np.nonzero(there)
+    chosen = np.full(batch * width, MISSING, np.int32)
+    chosen[query * width + at[query, place]] = query * most + place
+    counts = np.zeros((batch * most, len(cells)), np.int32)
+    for number, cell in enumerate(cells):
+        hit = chosen[cell]
+        counts[:, number] = np.bincount(hit[hit >= 0], minlength=batch * most)
+    return counts.reshape(batch, most, len(cells))
+
+
+def cut(entries: Entries, start: int, stop: int) -> Entries:
+    """The entries of queries start to stop, which are numbered from 0 then."""
+    inside = (entries.query >= start) & (entries.query < stop)
+    return Entries(entries.query[inside] - start, entries.slot[inside], entries.values[:, inside])

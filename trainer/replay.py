@@ -1,0 +1,368 @@
+"""The window lived through once more, to ask what would have been answered: every question sees what was known then.
+
+The worker's own functions are called (`model/update.py`, `model/index.py`, `model/evidence.py`). A question is asked
+after every earlier event has entered the index and before its own has, one question at a time: where most of what is
+wanted is new, 32 events of delay cost a third of the hits. Users who are held out ask like newcomers and teach nothing.
+This module does not know what is fitted on the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.evidence import Entries, gather
+from model.head import Head
+from model.index import DONOR_BYTES, ITEM_SHARE, Index
+from model.item_table import SLOT_BYTES, STRING_BYTES, ItemRow
+from model.nearest import MISSING, NumpyNearest, Rows, top_k
+from model.signals import TABLES, Candidates, candidates, columns_of
+from model.update import LogEvent, Outcome, update
+from model.users import Stored, UserKey, UserWrite
+from schemas.state import UserState
+from trainer.prepare import Prepared
+
+PIECE: Final = 32
+"""Events that may enter the index together while nobody asks."""
+KNOWN: Final = (1, 2, 3)
+"""Texts that a newcomer has written when the question is asked."""
+LONGEST: Final = 20
+"""Items of a plain answer."""
+PLAIN: Final = {
+    "raw_knn": "knn",
+    "cooccurrence": "together",
+    "popularity": "everybody",
+    "decayed_popularity": "popular",
+}
+"""Plain methods, and the table that each ranks by."""
+OWN_LABELS: Final = 0.5
+"""Share of the newcomer's own labels in what their labels are taken to be."""
+NEAREST: Final = NumpyNearest
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Q questions in the order of the log, and what could be said then.
+
+    user, event: (Q,) who asks, after which event of the data. known: (Q,) 1, 2 or 3 texts. items: (Q, C) candidates,
+    numbers of the data's items, -1 behind them. signals: (Q, C, S) float16. plain: name → (Q, 20) a plain method's
+    answer, best first, -1 for none. wanted: (Q, W) new items that the user took later, -1 for none. reachable: (Q,)
+    whether one of these was known to the index.
+    """
+
+    user: NDArray[np.int32]
+    event: NDArray[np.int64]
+    known: NDArray[np.int32]
+    items: Rows
+    signals: NDArray[np.float16]
+    plain: dict[str, Rows]
+    wanted: Rows
+    reachable: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Self:
+        """Those of the questions."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "plain"}
+        return type(self)(
+            **{name: value[chosen] for name, value in values.items()},
+            plain={name: rows[chosen] for name, rows in self.plain.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What the donors' labels say of Q texts whose own labels are hidden, once the whole window is known. best: (Q,)
+    the label with the highest score, -1 for none. wanted: (Q, W) the text's own, -1 for none."""
+
+    user: NDArray[np.int32]
+    event: NDArray[np.int64]
+    known: NDArray[np.int32]
+    best: Rows
+    wanted: Rows
+
+
+def replay(
+    data: Prepared,
+    vectors: NDArray[np.floating],
+    interest: Head,
+    *,
+    user_ttl_ms: int,
+    ask_from: int = 0,
+    held_out: NDArray[np.bool_] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> tuple[Questions, Labelled]:
+    """Questions of all users, and of held-out users what their texts' labels are taken to be.
+
+    vectors: (T, D) of the data's texts. ask_from: the first event that may be asked after: before it too little is
+    known to learn from. held_out: (U,) users who are no donors; nobody if None. progress: told the number of events of
+    each piece.
+    """
+    return _Replay(data, vectors, interest, user_ttl_ms, held_out).run(ask_from, progress)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One question while it is waiting: the user's own state as of its event."""
+
+    event: int
+    known: int
+    seen: UserState
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What is kept of a piece's answers."""
+
+    items: Rows
+    signals: NDArray[np.float16]
+    plain: dict[str, Rows]
+    reachable: list[bool]
+
+
+class _Replay:
+    def __init__(
+        self,
+        data: Prepared,
+        vectors: NDArray[np.floating],
+        interest: Head,
+        user_ttl_ms: int,
+        held_out: NDArray[np.bool_] | None,
+    ) -> None:
+        self._data = data
+        self._vectors = vectors
+        self._ttl = user_ttl_ms
+        self._held_out = np.zeros(data.users, np.bool_) if held_out is None else held_out
+        count = len(data.item_ids)
+        self._index = _index(vectors.shape[1], interest, data)
+        self._stored: dict[UserKey, Stored] = {}
+        self._popularity = np.full(count, -np.inf)
+        self._holders = np.zeros(count, np.int64)
+        self._item_of = np.full(max(1, self._index.items.capacity), MISSING, np.int32)
+        self._later = _Later(data)
+        self._asked: list[_Asked] = []
+        self._answers: list[_Answered] = []
+
+    def run(self, ask_from: int, progress: Callable[[int], None]) -> tuple[Questions, Labelled]:
+        for start, stop in pairwise(_cuts(self._data.user, ask_from)):
+            self._step(start, stop, ask_from)
+            progress(stop - start)
+        return self._questions(), self._labelled()
+
+    def _step(self, start: int, stop: int, ask_from: int) -> None:
+        data = self._data
+        rows = np.unique(data.text[start:stop][data.text[start:stop] >= 0])
+        place = {int(row): at for at, row in enumerate(rows)}
+        events = [self._event(number, place) for number in range(start, stop)]
+        result = update(
+            {event.user: self._stored.get(event.user, Stored()) for event in events},
+            events,
+            np.asarray(self._vectors[rows], np.float32).reshape(len(rows), self._vectors.shape[1]),
+            newcomer_events=max(KNOWN),
+            user_ttl_ms=self._ttl,
+        )
+        self._ask([(start + i, outcome) for i, outcome in enumerate(result.outcomes) if start + i >= ask_from])
+        self._learn(result.writes, result.states)
+
+    def _event(self, number: int, place: dict[int, int]) -> LogEvent:
+        data = self._data
+        item, text = int(data.item[number]), int(data.text[number])
+        return LogEvent(
+            user=_key(int(data.user[number])),
+            partition=0,
+            offset=number,
+            timestamp=int(data.timestamp[number]),
+            occurred=int(data.occurred[number]),
+            vector=place[text] if text >= 0 else -1,
+            weight=float(data.weight[number]),
+            item=item if item >= 0 else None,
+            labels=tuple(int(label) for label in data.labels[number] if label >= 0),
+        )
+
+    def _ask(self, outcomes: Sequence[tuple[int, Outcome]]) -> None:
+        asked = [
+            _Asked(number, outcome.nth, outcome.seen)
+            for number, outcome in outcomes
+            if outcome.applied and outcome.nth and outcome.seen is not None
+        ]
+        if not asked:
+            return
+        index = self._index
+        queries = index.queries(
+            [_key(int(self._data.user[one.event])) for one in asked],
+            np.array([one.seen.vector for one in asked], np.float32),
+            [one.seen.items for one in asked],
+            [one.seen.labels for one in asked],
+        )
+        known = index.known(0)
+        evidence = gather(queries, known, OWN_LABELS)
+        columns = columns_of(evidence, known, 0, len(asked))
+        found = candidates(queries, known, evidence, columns, 0, len(asked), LONGEST)
+        reachable = [any(slot >= 0 for slot in index.items.find(self._later.wanted(one.event))) for one in asked]
+        self._asked += asked
+        found = _numbered(found, self._item_of)
+        plain = {name: _ranked(found, TABLES.index(table)) for name, table in PLAIN.items()}
+        self._answers.append(_Answered(found.slots, found.signals.astype(np.float16), plain, reachable))
+
+    def _learn(self, writes: Sequence[UserWrite], states: Sequence[UserState | None]) -> None:
+        taught: list[tuple[UserKey, UserState | None]] = []
+        touched: set[int] = set()
+        for write, state in zip(writes, states, strict=True):
+            self._stored[write.user] = Stored(write.position, state)
+            if self._held_out[int.from_bytes(write.user, "big")]:
+                continue
+            taught.append((write.user, state))
+            for item, weight in write.popularity:
+                self._popularity[item] = np.logaddexp2(self._popularity[item], weight)
+                touched.add(item)
+            for sign, items in ((1, write.entered), (-1, write.left)):
+                np.add.at(self._holders, np.array(items, np.int64), sign)
+                touched.update(items)
+        self._index.learn([self._row(item) for item in sorted(touched)])
+        for item, slot in zip(sorted(touched), self._index.items.find(sorted(touched)), strict=True):
+            self._item_of[slot] = item
+        self._index.put_users(taught)
+
+    def _row(self, item: int) -> ItemRow:
+        data = self._data
+        text = int(data.title[item])
+        vector = np.asarray(self._vectors[text], np.float16).tobytes() if text >= 0 else b""
+        held = int(self._holders[item])
+        return ItemRow(
+            item, data.item_ids[item], data.titles[item] or None, float(self._popularity[item]), held, vector
+        )
+
+    def _questions(self) -> Questions:
+        found = self._answers
+        widest = max((answer.items.shape[1] for answer in found), default=1)
+        events = np.array([one.event for one in self._asked], np.int64)
+        wanted = [self._later.wanted(int(event)) for event in events]
+        return Questions(
+            user=self._data.user[events],
+            event=events,
+            known=np.array([one.known for one in self._asked], np.int32),
+            items=_stacked([answer.items for answer in found], widest, MISSING),
+            signals=_stacked([answer.signals for answer in found], widest, 0),
+            plain={name: _stacked([answer.plain[name] for answer in found], LONGEST, MISSING) for name in PLAIN},
+            wanted=_ragged(wanted),
+            reachable=np.array([one for answer in found for one in answer.reachable], np.bool_),
+        )
+
+    def _labelled(self) -> Labelled:
+        """Asked once everybody who teaches has taught all of it, without any label of the newcomer's own."""
+        data = self._data
+        asked = [
+            one
+            for one in self._asked
+            if self._held_out[data.user[one.event]]
+            and (data.labels[one.event] >= 0).any()
+            and data.text[one.event] >= 0
+        ]
+        best = np.full(len(asked), MISSING, np.int32)
+        for start in range(0, len(asked), 256):
+            some = asked[start : start + 256]
+            queries = self._index.queries(
+                [b""] * len(some),
+                np.array([one.seen.vector for one in some], np.float32),
+                [()] * len(some),
+                [{}] * len(some),
+            )
+            entries = gather(queries, self._index.known(0), 0.0).labels
+            best[start : start + len(some)] = self._best_label(entries, len(some))
+        events = np.array([one.event for one in asked], np.int64)
+        return Labelled(
+            user=data.user[events],
+            event=events,
+            known=np.array([one.known for one in asked], np.int32),
+            best=best,
+            wanted=data.labels[events],
+        )
+
+    def _best_label(self, entries: Entries, count: int) -> Rows:
+        # The index was told all labels in their order: its slots are the data's numbers.
+        width = max(1, len(self._data.label_names))
+        cell = entries.query * width + entries.slot
+        scores = np.bincount(cell, entries.values[0], minlength=count * width).reshape(count, width)
+        return np.where(scores.max(axis=1) > 0, scores.argmax(axis=1), MISSING).astype(np.int32)
+
+
+class _Later:
+    """What a user takes after an event, and had not taken up to it."""
+
+    def __init__(self, data: Prepared) -> None:
+        taken = np.flatnonzero(data.item >= 0)
+        order = np.lexsort((taken, data.user[taken]))
+        self._user = data.user
+        self._events = taken[order]
+        self._items = data.item[self._events]
+        self._starts = np.searchsorted(data.user[self._events], np.arange(data.users + 1))
+
+    def wanted(self, event: int) -> list[int]:
+        start, stop = self._starts[self._user[event]], self._starts[self._user[event] + 1]
+        now = start + int(np.searchsorted(self._events[start:stop], event, side="right"))
+        before = set(self._items[start:now].tolist())
+        return [item for item in dict.fromkeys(self._items[now:stop].tolist()) if item not in before]
+
+
+def _cuts(user: NDArray[np.int32], ask_from: int) -> list[int]:
+    """Where pieces begin and the last one ends: a piece has one event that is asked after, its first."""
+    order = np.argsort(user, kind="stable")
+    first = np.searchsorted(user[order], user[order])
+    nth = np.empty(len(user), np.int64)
+    nth[order] = np.arange(len(user)) - first
+    asks = np.flatnonzero((nth < max(KNOWN)) & (np.arange(len(user)) >= ask_from))
+    return sorted({0, len(user), *asks.tolist(), *range(0, len(user), PIECE)})
+
+
+def _index(dimension: int, interest: Head, data: Prepared) -> Index:
+    """Empty, with room for everybody and everything; memory that is never written is never taken."""
+    row = NEAREST(dimension, 1).row_bytes
+    donors = (data.users + 1) * (DONOR_BYTES + row) / (1 - ITEM_SHARE)
+    items = (len(data.item_ids) + 1) * (SLOT_BYTES + STRING_BYTES + row) / ITEM_SHARE
+    index = Index(dimension, 2 * int(max(donors, items)), interest=interest, nearest=NEAREST)
+    index.learn([], [(label, name) for label, name in enumerate(data.label_names)])
+    return index
+
+
+def _numbered(found: Candidates, item_of: Rows) -> Candidates:
+    """With the data's items in place of slots."""
+    return replace(found, slots=np.where(found.slots >= 0, item_of[found.slots], MISSING).astype(np.int32))
+
+
+def _ranked(found: Candidates, table: int) -> Rows:
+    """(B, 20) the answer of a plain method: the candidates in the order of one table."""
+    scores = found.tables[table].copy()
+    scores[scores <= 0] = -np.inf
+    columns, values = top_k(scores, LONGEST)
+    slots = np.take_along_axis(found.slots, columns, axis=1)
+    return np.where(np.isneginf(values), MISSING, slots).astype(np.int32)
+
+
+def _stacked(pieces: Sequence[NDArray[Any]], width: int, fill: float) -> NDArray[Any]:
+    """(B, C, …) pieces one under the other, each made (B, width, …)."""
+    total = sum(map(len, pieces))
+    shape = pieces[0].shape[2:] if pieces else ()
+    stacked = np.full((total, width, *shape), fill, pieces[0].dtype if pieces else np.int32)
+    row = 0
+    for piece in pieces:
+        stacked[row : row + len(piece), : piece.shape[1]] = piece
+        row += len(piece)
+    return stacked
+
+
+def _ragged(rows: Sequence[Sequence[int]]) -> Rows:
+    """(N, W) int32, -1 behind each row."""
+    found = np.full((len(rows), max(1, max(map(len, rows), default=1))), MISSING, np.int32)
+    for number, row in enumerate(rows):
+        found[number, : len(row)] = row
+    return found
+
+
+def _key(user: int) -> UserKey:
+    return user.to_bytes(16, "big")
