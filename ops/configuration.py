@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from schemas.settings import described
+from trainer.settings import TrainerSettings
 from worker.settings import WorkerSettings
 
 PAGE: Final = Path("docs/configuration.md")
@@ -31,12 +33,27 @@ Secrets (`KINDRED_REDIS_URL` with a password, `KINDRED_KAFKA_PASSWORD`, `KINDRED
 |---|---|---|---|
 """
 
+_TRAINER: Final = """
+## The trainer
+
+Besides those that say how Kafka is reached, where releases lie, and which encoder on which device:
+
+| setting | type | default | meaning |
+|---|---|---|---|
+"""
+
 
 def page() -> str:
     """The whole page, in Markdown."""
-    return _HEAD + "".join(
+    workers = list(described(WorkerSettings))
+    trainers = [row for row in described(TrainerSettings) if row not in workers]
+    return _HEAD + _rows(workers) + _TRAINER + _rows(trainers)
+
+
+def _rows(settings: Iterable[tuple[str, str, str, str]]) -> str:
+    return "".join(
         f"| `{name}` | {kind} | {f'`{default}`' if default else ''} | {text} |\n"
-        for name, kind, default, text in described(WorkerSettings)
+        for name, kind, default, text in settings
     )
 
 

@@ -48,7 +48,7 @@ class WorkerSettings(ConnectionSettings):
         None, description="Newcomers' events whose record is older than this are learned from, not answered."
     )
     user_key_secret: SecretStr = Field(
-        SecretStr(""), description="Key of the hash that stands for a user_id in Redis; the same for every worker."
+        SecretStr(""), description="Key of the hash that stands for a user_id; the same for every worker and trainer."
     )
     shards: int = Field(4, ge=1, le=1024, description="Shards of the state in Redis; fixed once anything is stored.")
     user_ttl_days: float = Field(

@@ -18,7 +18,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.
 
 
 def register(app: typer.Typer) -> None:
-    for command in (up, down, worker, demo):
+    for command in (up, down, worker, trainer, demo):
         app.command()(command)
 
 
@@ -131,6 +131,30 @@ def worker(
         environment["KINDRED_NAME"] = name
     command = worker_command()
     # The worker takes this process' place: its signals and its exit code are the worker's own.
+    os.execve(command[0], command, environment)  # noqa: S606 (no shell is meant)
+
+
+def trainer(
+    data_dir: DataDir = None,
+    once: Annotated[bool, typer.Option("--once", help="One refit, and its table; else one after the other.")] = False,
+    fit: Annotated[str | None, typer.Option(help="What is fitted: blend.", show_default=False)] = None,
+) -> None:
+    """Refit the model from the log, judge it on newcomers, and announce it to the workers if it is better."""
+    import os
+    import sys
+
+    from ops.cli.target import find
+
+    target = find(data_dir)
+    environment = os.environ | {"KINDRED_KAFKA_BOOTSTRAP": target.kafka.bootstrap}
+    if target.data_dir is not None:
+        environment.setdefault("KINDRED_TRAINER_DIRECTORY", str((target.data_dir / "trainer").resolve()))
+        if target.releases.url is None:
+            environment["KINDRED_RELEASES"] = str(target.releases.directory.resolve())
+    if fit is not None:
+        environment["KINDRED_FIT"] = fit
+    command = (sys.executable, "-m", "trainer", *(["--once"] if once else []))
+    # The trainer takes this process' place: its signals and its exit code are the trainer's own.
     os.execve(command[0], command, environment)  # noqa: S606 (no shell is meant)
 
 

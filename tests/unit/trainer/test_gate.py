@@ -70,6 +70,16 @@ def test_a_group_that_pays_for_the_gain_refuses_it_and_is_named() -> None:
     assert reason.startswith("language zh (60 users) falls from")
 
 
+def test_groups_that_fall_by_chance_alone_refuse_nothing() -> None:
+    """A clear gain, and fifty groups of fifty users: some of them fall by far more than the margin."""
+    count = 2_500
+    before, after = hits(0.2, 1, count), hits(0.3, 2, count)
+    groups = {f"label {number}": np.arange(count) // 50 == number for number in range(50)}
+    fallen = [name for name, inside in groups.items() if after[inside].mean() < 0.95 * before[inside].mean()]
+    assert fallen
+    assert gate(judged(after, before, groups=groups), limits=FAST).accepted
+
+
 def test_a_group_of_too_few_users_is_not_judged() -> None:
     before = hits(0.5)
     few = np.arange(USERS) < 49

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from model.fetch import fetch
+from model.release import load_release, write_builtin
+from model.signals import SIGNALS
+from model.transfer_weights import TransferWeights
+from model.update import DAY_MS
+from schemas.announcement import ReleaseAnnouncement
+from schemas.settings import ReleasePlace
+from tests.communities import write_community
+from tests.windows import NOW_MS, SECRET, MemoryLog
+from trainer.errors import TooLittleData
+from trainer.fit.blend import BlendSettings
+from trainer.gate import Limits
+from trainer.judge import accuracy
+from trainer.prepare import Least
+from trainer.read import Reach
+from trainer.recipe import REPORT, Options, Parts, Refit, refit
+from trainer.window import Window
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+BLEND = BlendSettings(least=20)
+WORST = TransferWeights(tuple(1.0 if name == "popularity.everybody" else 0.0 for name, _ in SIGNALS))
+"""Always the same to everybody."""
+
+
+@dataclass(slots=True)
+class World:
+    directory: Path
+    log: MemoryLog = field(default_factory=lambda: MemoryLog(cut=500))
+    told: list[ReleaseAnnouncement] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    current: TransferWeights = WORST
+
+    @property
+    def place(self) -> ReleasePlace:
+        return ReleasePlace(self.directory / "releases")
+
+    def refit(self, least: Least | None = None, folds: int = 3, blend: BlendSettings | None = BLEND) -> Refit:
+        builtin = write_builtin(self.place.directory, "dummy", self.current.to_dict(), now=NOW, cache=self.directory)
+        release = load_release(builtin, cache=self.directory)
+        with Window(self.directory / "window.sqlite") as window:
+            parts = Parts(
+                window=window,
+                texts=self.log,
+                items=MemoryLog("items", 0, id=None),
+                encoder=release.encoder,
+                entry=release.manifest.encoder,
+                current=self.current,
+                announced=self.told[-1] if self.told else None,
+                place=self.place,
+                announce=self.told.append,
+                tell=lambda step, _done, _of: self.steps.append(step),
+            )
+            options = Options(
+                secret=SECRET,
+                reach=Reach(),
+                least=least or Least(10, 10, 10),
+                blend=blend,
+                folds=folds,
+                warm_up=0.1,
+                seed=0,
+                user_ttl_ms=365 * DAY_MS,
+                limits=Limits(resamples=300),
+                directory=self.directory,
+            )
+            return refit(parts, options, NOW)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    write_community(made.log, 120)
+    return made
+
+
+def test_a_better_blend_is_published_and_announced_and_can_be_served(world: World) -> None:
+    done = world.refit()
+    assert done.verdict.accepted, done.verdict.reasons
+    assert done.announced
+    (told,) = world.told
+    whole = fetch(world.place, told.release, told.sha256)
+    release = load_release(whole.path, cache=world.directory)
+    assert TransferWeights.from_dict(release.transfer) != WORST
+    assert whole.manifest.verdict == done.verdict
+    assert whole.manifest.window is not None
+    assert whole.manifest.window.end == {"0": 480}
+    assert whole.manifest.metrics["ndcg@10.candidate.all"] > whole.manifest.metrics["ndcg@10.current.all"]
+    assert sorted(set(world.steps)) == [1, 2, 3, 4]
+    assert "verdict" in json.loads((whole.path / REPORT).read_text())
+
+
+def test_labels_of_newcomers_are_told_and_their_accuracy_stands_in_the_manifest(world: World) -> None:
+    done = world.refit()
+    assert done.validated is not None
+    assert accuracy(done.validated) > 0.9
+    assert done.whole.manifest.metrics["label_accuracy.popularity.1"] < 0.5
+
+
+def test_what_is_not_better_than_what_serves_is_published_with_its_reasons_and_not_announced(world: World) -> None:
+    first = world.refit()
+    world.current = TransferWeights.from_dict(first.whole.manifest.transfer)
+    second = world.refit()
+    assert not second.verdict.accepted
+    assert any("no gain beyond chance" in reason for reason in second.verdict.reasons)
+    assert not second.announced
+    assert len(world.told) == 1
+    assert fetch(world.place, second.whole.manifest.name).manifest.verdict == second.verdict
+
+
+def test_the_same_window_is_not_refitted_again_and_what_was_left_is_done(world: World) -> None:
+    """As after a kill between the publishing and the announcing."""
+    first = world.refit()
+    world.told.clear()
+    world.steps.clear()
+    again = world.refit()
+    assert again.validated is None
+    assert again.whole == first.whole
+    assert again.announced
+    assert not set(world.steps) & {2, 3, 4}
+    assert not world.refit().announced, "it is announced once"
+
+
+def test_the_same_log_gives_the_same_release_on_another_machine(world: World, tmp_path: Path) -> None:
+    other = World(tmp_path / "other", world.log)
+    other.directory.mkdir()
+    one, two = world.refit(), other.refit()
+    assert one.whole.manifest == two.whole.manifest
+    assert one.whole.sha256 == two.whole.sha256
+
+
+def test_new_events_make_a_new_release(world: World) -> None:
+    first = world.refit()
+    world.log.write("newcomer", "beer1 beer2", item_id="beer-1", timestamp=NOW_MS + 10**9)
+    assert world.refit().whole.manifest.name != first.whole.manifest.name
+
+
+def test_too_little_data_publishes_nothing_and_says_what_is_missing(world: World) -> None:
+    with pytest.raises(TooLittleData, match="1000"):
+        world.refit(Least(1_000, 10, 10))
+    assert world.told == []
+    assert [path.name for path in world.place.directory.iterdir() if not path.name.startswith((".", "builtin"))] == []
+
+
+def test_without_a_part_to_fit_nothing_is_accepted(world: World) -> None:
+    done = world.refit(blend=None)
+    assert not done.verdict.accepted
+    assert any("nothing was fitted" in reason for reason in done.verdict.reasons)

@@ -1,0 +1,98 @@
+"""`python -m trainer [--once]`: settings → refit → table → exit code (see trainer/errors.py)."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from model.errors import ModelError
+from model.kafka.base import BrokerRefused, BrokerUnavailable
+from schemas.settings import SettingsError, read_settings
+from trainer.app import run_once
+from trainer.errors import BadSettings, Refused, TrainerError, Unready
+from trainer.recipe import STEPS
+from trainer.report import show
+from trainer.settings import TrainerSettings
+
+log = logging.getLogger("trainer")
+
+
+class Bars:
+    """A bar a step on a terminal, a line a step in a log."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress = progress
+        self._terminal = console.is_terminal
+        self._tasks: dict[int, TaskID] = {}
+
+    def __call__(self, step: int, done: int, of: int) -> None:
+        if step not in self._tasks:
+            self._tasks[step] = self._progress.add_task(f"{step} {STEPS[step - 1]}", total=of)
+            if not self._terminal:
+                log.info("step %d, %s", step, STEPS[step - 1])
+        self._progress.update(self._tasks[step], completed=done, total=of)
+
+
+def main() -> int:
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what it retries by itself; we report what we see of it
+    once = sys.argv[1:] == ["--once"]
+    if sys.argv[1:] and not once:
+        log.error("%s is not an option; there is --once", " ".join(sys.argv[1:]))
+        return BadSettings.exit_code
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set() or once:
+            raise SystemExit(128 + number)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    try:
+        settings = _settings()
+        logging.getLogger().setLevel(settings.log_level)
+        while not stop.is_set():
+            _refit(settings)
+            if once:
+                break
+            stop.wait(settings.refit_hours * 3600)
+        return 0
+    except TrainerError as error:
+        log.error("%s", error)
+        return error.exit_code
+    except BrokerRefused as error:
+        log.error("%s", error)
+        return Refused.exit_code
+    except (ModelError, BrokerUnavailable) as error:
+        log.error("%s", error)
+        return Unready.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        log.exception("the trainer stops on an error that it does not know; please report it")
+        return TrainerError.exit_code
+
+
+def _settings() -> TrainerSettings:
+    try:
+        return read_settings(TrainerSettings)
+    except SettingsError as error:
+        raise BadSettings(f"{error} (see docs/configuration.md)") from None
+
+
+def _refit(settings: TrainerSettings) -> None:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        done = run_once(settings, Bars(progress, console))
+    show(done, Console())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

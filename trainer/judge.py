@@ -1,0 +1,94 @@
+"""What the gate is given, and what a release says of itself: the cross-validation's scores as groups, checks and means.
+
+Pure. The metric that decides is nDCG@10 over all of a newcomer's first questions: it tells a hit at the first place
+from one at the tenth, so that fewer questions show a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.crossval import Scored, Validated
+from trainer.fit.blend import BlendFit
+from trainer.gate import CANDIDATE, CURRENT, RAW_KNN, Check, Judged, Limits, paired_gain
+from trainer.prepare import Prepared
+from trainer.scores import LABEL, NDCG
+
+DECIDES: Final = NDCG
+MOST_GROUPS: Final = 50
+"""Labels and languages that are looked at by themselves: the most frequent ones."""
+
+
+def judged(data: Prepared, validated: Validated, *, first: bool) -> Judged:
+    """first: nothing has been announced yet, so that raw kNN is to be beaten."""
+    items = validated.items
+    scores = {CANDIDATE: items.scores[DECIDES][CANDIDATE], RAW_KNN: items.scores[DECIDES][RAW_KNN]}
+    if not first:
+        scores[CURRENT] = items.scores[DECIDES][CURRENT]
+    return Judged(DECIDES, items.user.astype(np.int64), scores, dict(_groups(data, items)))
+
+
+def checks(validated: Validated, fitted: BlendFit | None, *, first: bool) -> tuple[Check, ...]:
+    """What must hold besides. A first release must not be worse beyond chance than the built-in one, which has served
+    until now."""
+    new = Check("blend", fitted is not None, "nothing was fitted: the candidate is what serves already")
+    items = validated.items
+    if not first or len(np.unique(items.user)) < 2:
+        return (new,)
+    found = items.scores[DECIDES]
+    gain = paired_gain(found[CANDIDATE] - found[CURRENT], items.user.astype(np.int64), Limits())
+    said = f"{DECIDES} is {_mean(found[CANDIDATE]):.4f}, the built-in release's {_mean(found[CURRENT]):.4f}"
+    return (new, Check("built-in release", gain.high >= 0, said))
+
+
+def metrics(validated: Validated) -> dict[str, float]:
+    """metric.contestant.known → mean over the folds, and `….spread`, their standard deviation; known: number of texts,
+    or `all`. Accuracy(D) is label_accuracy.candidate.all."""
+    found: dict[str, float] = {}
+    for part in (validated.items, validated.labels):
+        for metric, contestants in part.scores.items():
+            for name, scores in contestants.items():
+                for known, inside in _by_known(part):
+                    means = [_mean(scores[inside & (part.fold == fold)]) for fold in np.unique(part.fold[inside])]
+                    if means:
+                        found[f"{metric}.{name}.{known}"] = float(np.mean(means))
+                        found[f"{metric}.{name}.{known}.spread"] = float(np.std(means))
+    found["questions"] = float(len(validated.items.user))
+    found["reachable"] = _mean(validated.items.reachable)
+    found["questions.labels"] = float(len(validated.labels.user))
+    return found
+
+
+def accuracy(validated: Validated) -> float:
+    """Accuracy(D): the mean over the folds of the label accuracy with one text known; 0 without labels."""
+    return metrics(validated).get(f"{LABEL}.{CANDIDATE}.1", 0.0)
+
+
+def _by_known(part: Scored) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    yield "all", np.ones(len(part.known), np.bool_)
+    for known in np.unique(part.known).tolist():
+        yield str(known), part.known == known
+
+
+def _groups(data: Prepared, items: Scored) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    for known in np.unique(items.known).tolist():
+        yield f"{known} text{'s' if known > 1 else ''} known", items.known == known
+    languages = data.lang[items.event]
+    for language in _frequent(languages):
+        yield f"language {data.languages[language] or 'not told'}", languages == language
+    labels = data.labels[items.event]
+    for label in _frequent(labels[labels >= 0]):
+        yield f"label {data.label_names[label]}", (labels == label).any(axis=1)
+
+
+def _frequent(numbers: NDArray[np.integer]) -> list[int]:
+    found, counts = np.unique(numbers, return_counts=True)
+    return [int(number) for number in found[np.argsort(-counts, kind="stable")[:MOST_GROUPS]]]
+
+
+def _mean(scores: NDArray[np.floating] | NDArray[np.bool_]) -> float:
+    return float(scores.mean()) if len(scores) else 0.0

@@ -1,0 +1,49 @@
+"""A refit for people: the folds as a table, and the verdict in words."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.gate import CANDIDATE, CURRENT
+from trainer.judge import accuracy, metrics
+from trainer.recipe import Refit
+from trainer.scores import HIT, LABEL, NDCG, RECALL
+
+_SHOWN: Final = (CANDIDATE, CURRENT, "raw_knn", "cooccurrence", "popularity", "decayed_popularity")
+_COLUMNS: Final = (HIT, RECALL, NDCG, LABEL)
+
+
+def show(done: Refit, console: Console) -> None:
+    """The fold table (unless only what an earlier run had left was done), and the verdict."""
+    name = done.whole.manifest.name
+    if done.validated is None:
+        console.print(f"This window was refitted before: {name}.", highlight=False)
+    else:
+        console.print(fold_table(done))
+        if LABEL in "".join(metrics(done.validated)):
+            console.print(f"Accuracy(D), one text known: {accuracy(done.validated):.3f}", highlight=False)
+    word = "accepted" if done.verdict.accepted else "rejected"
+    console.print(f"{name} is {word}: {'; '.join(done.verdict.reasons)}.", highlight=False, markup=False)
+    console.print("It is announced to the workers." if done.announced else "Nothing was announced.", highlight=False)
+
+
+def fold_table(done: Refit) -> Table:
+    """Means over the folds and their standard deviation, for all of a newcomer's first texts together."""
+    assert done.validated is not None  # noqa: S101 (whoever calls has looked)
+    found = metrics(done.validated)
+    table = Table(
+        box=None, title=f"{found['questions']:.0f} questions of newcomers, {found['reachable']:.0%} reachable"
+    )
+    table.add_column("")
+    for metric in _COLUMNS:
+        table.add_column(metric, justify="right")
+    for name in _SHOWN:
+        cells = [
+            f"{found[key]:.3f} ± {found[f'{key}.spread']:.3f}" if (key := f"{metric}.{name}.all") in found else ""
+            for metric in _COLUMNS
+        ]
+        table.add_row(name.replace("_", " "), *cells)
+    return table
