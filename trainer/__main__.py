@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from types import FrameType
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from model.errors import ModelError
 from model.kafka.base import BrokerRefused, BrokerUnavailable
 from schemas.settings import SettingsError, read_settings
 from trainer.app import run_once
-from trainer.errors import BadSettings, Refused, TrainerError, Unready
+from trainer.errors import BadSettings, Refused, TooLittleData, TrainerError, Unready
 from trainer.recipe import STEPS
 from trainer.report import show
 from trainer.settings import TrainerSettings
@@ -39,14 +40,15 @@ class Bars:
         self._progress.update(self._tasks[step], completed=done, total=of)
 
 
-def main() -> int:
+def main(arguments: Sequence[str], stop: threading.Event | None = None) -> int:
+    """stop: ends it between two refits; set by SIGTERM."""
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what it retries by itself; we report what we see of it
-    once = sys.argv[1:] == ["--once"]
-    if sys.argv[1:] and not once:
-        log.error("%s is not an option; there is --once", " ".join(sys.argv[1:]))
+    once = list(arguments) == ["--once"]
+    if arguments and not once:
+        log.error("%s is not an option; there is --once", " ".join(arguments))
         return BadSettings.exit_code
-    stop = threading.Event()
+    stop = stop or threading.Event()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if stop.is_set() or once:
@@ -57,10 +59,14 @@ def main() -> int:
     try:
         settings = _settings()
         logging.getLogger().setLevel(settings.log_level)
-        while not stop.is_set():
+        if once:
             _refit(settings)
-            if once:
-                break
+            return 0
+        while not stop.is_set():
+            try:
+                _refit(settings)
+            except TooLittleData as error:
+                log.warning("%s; looked at again in %g h", error, settings.refit_hours)
             stop.wait(settings.refit_hours * 3600)
         return 0
     except TrainerError as error:
@@ -95,4 +101,4 @@ def _refit(settings: TrainerSettings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
