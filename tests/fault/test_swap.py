@@ -32,7 +32,7 @@ def test_a_release_is_swapped_in_under_load_also_where_a_worker_is_killed_in_the
     row = tally("SIGKILL in the middle of a swap of releases")
     victim = stack.worker(fail_point="0:1", static_membership=IN_SLOTS)
     other = stack.worker(static_membership=IN_SLOTS)
-    builtin = shelf.write(0.3)
+    builtin = shelf.write()
     second = shelf.write(0.9)
     with feeding(stack, load):
         stack.wait_committed(300)

@@ -34,9 +34,11 @@ class Shelf:
             load_release, cache=self.cache, device="cpu", backend="torch"
         )
 
-    def write(self, popularity: float, encoder: str = "dummy", **weights: float) -> Path:
-        """A release with these transfer weights, besides the defaults."""
-        given = TransferWeights.default().to_dict() | {"popularity.fresh": popularity} | weights
+    def write(self, popularity: float | None = None, encoder: str = "dummy", **weights: float) -> Path:
+        """A release with these transfer weights, besides the defaults; without any, the built-in one."""
+        given = TransferWeights.default().to_dict() | weights
+        if popularity is not None:
+            given["popularity.fresh"] = popularity
         return write_builtin(self.releases, encoder, given, now=NOW, cache=self.cache)
 
     def load(self, announced: ReleaseAnnouncement) -> Serving:
