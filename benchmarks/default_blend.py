@@ -34,8 +34,9 @@ from schemas.codec import Tombstone, decode_user_text
 from schemas.topics import ITEMS, USER_TEXT
 from trainer.fit.blend import fit_blend, fit_default
 from trainer.prepare import Least, prepare
+from trainer.questions import Questions
 from trainer.read import Piece, Reach, read_window
-from trainer.replay import Questions, replay
+from trainer.replay import replay
 from trainer.scores import hit, relevant
 from trainer.vectors import vectors_of
 from trainer.window import Window

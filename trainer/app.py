@@ -23,6 +23,7 @@ from schemas.topics import ITEMS, MODEL_RELEASES, USER_TEXT, topic_name
 from trainer.announce import announce, announced
 from trainer.errors import WindowUnusable
 from trainer.fit.blend import BlendSettings
+from trainer.fit.head import HeadSettings
 from trainer.gate import Limits
 from trainer.log import KafkaLog
 from trainer.prepare import Least
@@ -53,9 +54,7 @@ def run_once(settings: TrainerSettings, tell: Callable[[int, int, int], None]) -
             window=stack.enter_context(Window(settings.trainer_directory / _WINDOW)),
             texts=stack.enter_context(closing(_log(settings, topic_name(USER_TEXT, settings.namespace)))),
             items=stack.enter_context(closing(_log(settings, topic_name(ITEMS, settings.namespace)))),
-            encoder=release.encoder,
-            entry=release.manifest.encoder,
-            current=TransferWeights.from_dict(release.transfer),
+            serving=release,
             announced=last,
             place=place,
             announce=partial(_announce, settings),
@@ -74,6 +73,8 @@ def _options(settings: TrainerSettings) -> Options:
         reach=Reach(settings.window_days, settings.window_events),
         least=Least(settings.least_events, settings.least_users, settings.least_users_with_two_items),
         blend=BlendSettings() if "blend" in parts else None,
+        head=HeadSettings() if "head" in parts else None,
+        device=settings.device,
         folds=settings.folds,
         warm_up=settings.warm_up,
         seed=settings.seed,

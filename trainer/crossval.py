@@ -1,8 +1,8 @@
 """Step 4: what newcomers would have been given, by folds of users who taught nothing of what answers them.
 
-Everybody answers the same questions: the candidate (its weights fitted without the fold's users), what is served now,
-and the plain methods. Items are asked for in the order of the log, and nobody knows what came later; labels are told at
-the end, with the newcomer's own hidden: Accuracy(D) is their mean over the folds.
+Everybody answers the same questions: the candidate (fitted without the fold's users), the candidate without a learned
+head of its own, what is served now, and the plain methods. Items are asked for in the order of the log, and nobody
+knows what came later; labels are told at the end, the newcomer's own hidden: Accuracy(D) is their mean over the folds.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.head import Head
+from model.head import Head, identity
 from model.nearest import MISSING, Floats, Rows
 from model.transfer_weights import TransferWeights
 from trainer.fit.blend import BlendSettings, fit_blend
 from trainer.fit.errors import NothingToFit
 from trainer.folds import fold_of_users
-from trainer.gate import CANDIDATE, CURRENT
+from trainer.gate import CANDIDATE, CURRENT, RAW_KNN
 from trainer.prepare import Prepared
-from trainer.replay import PLAIN, Labelled, Questions, replay
+from trainer.questions import Labelled, Questions
+from trainer.replay import PLAIN, replay
 from trainer.scores import HIT, LABEL, NDCG, RECALL, first_is_wanted, hit, ndcg, recall, relevant
 
 LONGEST: Final = 20
 """Items of an answer that are scored."""
 POPULAR_LABEL: Final = "popularity"
+WITHOUT_HEAD: Final = "without_head"
+"""The candidate's blend, fitted with the head in service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,14 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """What is compared. head: of the current release and, with other weights, of the candidate. fit: whether the blend
-    is fitted for the candidate; else it has the current weights."""
+    """What is compared. head: the one in service. blend: how the candidate's weights are fitted; None for the current
+    ones. fit_head: (U,) users to learn from → a head, None where they cannot carry one; None where none is fitted."""
 
     head: Head
     current: TransferWeights
     default: TransferWeights
-    fit: BlendSettings | None
+    blend: BlendSettings | None
+    fit_head: Callable[[NDArray[np.bool_]], Head | None] | None = None
 
 
 def cross_validate(
@@ -82,21 +86,57 @@ def cross_validate(
     labels: list[Scored] = []
     for fold in range(folds):
         held_out = fold_of == fold
-        asked, labelled = replay(
-            data,
-            vectors,
-            contest.head,
-            user_ttl_ms=user_ttl_ms,
-            ask_from=ask_from,
-            held_out=held_out,
-            progress=progress,
-        )
-        asked = asked.where((asked.wanted != MISSING).any(axis=1))
-        theirs = held_out[asked.user]
-        candidate = _fitted(asked.where(~theirs), contest, seed)
-        items.append(_items(asked.where(theirs), {CANDIDATE: candidate, CURRENT: contest.current}, fold))
-        labels.append(_labels(labelled, _most_frequent_label(data, held_out), fold))
+
+        def lived_through(head: Head, held_out: NDArray[np.bool_] = held_out) -> tuple[Questions, Labelled]:
+            asked, labelled = replay(
+                data,
+                vectors,
+                head,
+                user_ttl_ms=user_ttl_ms,
+                ask_from=ask_from,
+                held_out=held_out,
+                progress=progress,
+            )
+            return asked.where((asked.wanted != MISSING).any(axis=1)), labelled
+
+        fold_items, fold_labels = _fold(contest, held_out, lived_through, seed)
+        items.append(_scored(fold_items, fold))
+        labels.append(_labels(fold_labels, _most_frequent_label(data, held_out), fold))
     return Validated(_joined(items), _joined(labels))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Q questions, and contestant → (Q, 20) answers."""
+
+    asked: Questions
+    given: dict[str, Rows]
+
+
+def _fold(
+    contest: Contest,
+    held_out: NDArray[np.bool_],
+    lived_through: Callable[[Head], tuple[Questions, Labelled]],
+    seed: int,
+) -> tuple[_Answers, dict[str, Labelled]]:
+    """What everybody answers to the users of one fold; the questions are the same with every head."""
+    asked, labelled = lived_through(contest.head)
+    theirs = held_out[asked.user]
+    weights = _fitted(asked.where(~theirs), contest, seed)
+    mine = asked.where(theirs)
+    raw, raw_labelled = (asked, labelled) if contest.head is identity else lived_through(identity)
+    given = {name: raw.where(theirs).plain[name] for name in PLAIN}
+    given |= {CURRENT: ranked(mine, contest.current), CANDIDATE: ranked(mine, weights)}
+    told = {RAW_KNN: raw_labelled, CURRENT: labelled, CANDIDATE: labelled}
+    if contest.fit_head is None:
+        return _Answers(mine, given), told
+    given[WITHOUT_HEAD], told[WITHOUT_HEAD] = given[CANDIDATE], labelled
+    head = contest.fit_head(~held_out)
+    if head is not None:
+        turned, turned_labelled = lived_through(head)
+        given[CANDIDATE] = ranked(turned.where(theirs), _fitted(turned.where(~theirs), contest, seed))
+        told[CANDIDATE] = turned_labelled
+    return _Answers(mine, given), told
 
 
 def ranked(asked: Questions, weights: TransferWeights) -> Rows:
@@ -110,19 +150,18 @@ def ranked(asked: Questions, weights: TransferWeights) -> Rows:
 
 
 def _fitted(asked: Questions, contest: Contest, seed: int) -> TransferWeights:
-    if contest.fit is None:
+    if contest.blend is None:
         return contest.current
     try:
-        return fit_blend(asked, contest.default, contest.fit, seed=seed).weights
+        return fit_blend(asked, contest.default, contest.blend, seed=seed).weights
     except NothingToFit:
         return contest.current
 
 
-def _items(asked: Questions, blends: dict[str, TransferWeights], fold: int) -> Scored:
-    answers = {name: ranked(asked, weights) for name, weights in blends.items()}
-    answers |= {name: asked.plain[name] for name in PLAIN}
+def _scored(answers: _Answers, fold: int) -> Scored:
+    asked = answers.asked
     scores: dict[str, dict[str, Floats]] = {HIT: {}, RECALL: {}, NDCG: {}}
-    for name, answer in answers.items():
+    for name, answer in answers.given.items():
         found = relevant(answer, asked.wanted)
         scores[HIT][name] = hit(found, 10)
         scores[RECALL][name] = recall(found, asked.wanted, 20)
@@ -130,12 +169,13 @@ def _items(asked: Questions, blends: dict[str, TransferWeights], fold: int) -> S
     return Scored(np.full(len(asked), fold), asked.user, asked.known, asked.event, asked.reachable, scores)
 
 
-def _labels(asked: Labelled, frequent: int, fold: int) -> Scored:
-    told = first_is_wanted(asked.best, asked.wanted)
-    always = first_is_wanted(np.full(len(asked.best), frequent, np.int32), asked.wanted)
-    scores = {LABEL: {CANDIDATE: told, CURRENT: told, "raw_knn": told, POPULAR_LABEL: always}}
-    everywhere = np.ones(len(told), np.bool_)
-    return Scored(np.full(len(told), fold), asked.user, asked.known, asked.event, everywhere, scores)
+def _labels(told: dict[str, Labelled], frequent: int, fold: int) -> Scored:
+    asked = told[CURRENT]
+    scores = {name: first_is_wanted(labelled.best, asked.wanted) for name, labelled in told.items()}
+    always = np.full(len(asked.best), frequent, np.int32)
+    scores[POPULAR_LABEL] = first_is_wanted(always, asked.wanted)
+    everywhere = np.ones(len(always), np.bool_)
+    return Scored(np.full(len(always), fold), asked.user, asked.known, asked.event, everywhere, {LABEL: scores})
 
 
 def _most_frequent_label(data: Prepared, held_out: NDArray[np.bool_]) -> int:

@@ -7,18 +7,20 @@ from one at the tenth, so that fewer questions show a difference.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.crossval import Scored, Validated
-from trainer.fit.blend import BlendFit
-from trainer.gate import CANDIDATE, CURRENT, RAW_KNN, Check, Judged, Limits, paired_gain
+from schemas.release import Verdict
+from trainer.crossval import WITHOUT_HEAD, Scored, Validated
+from trainer.gate import CANDIDATE, CURRENT, RAW_KNN, Check, Judged, Limits, gate, paired_gain
 from trainer.prepare import Prepared
 from trainer.scores import LABEL, NDCG
 
 DECIDES: Final = NDCG
+_VARIANTS: Final = (CANDIDATE, WITHOUT_HEAD)
 MOST_GROUPS: Final = 50
 """Labels and languages that are looked at by themselves: the most frequent ones."""
 
@@ -32,10 +34,10 @@ def judged(data: Prepared, validated: Validated, *, first: bool) -> Judged:
     return Judged(DECIDES, items.user.astype(np.int64), scores, dict(_groups(data, items)))
 
 
-def checks(validated: Validated, fitted: BlendFit | None, *, first: bool) -> tuple[Check, ...]:
+def checks(validated: Validated, fitted: bool, *, first: bool) -> tuple[Check, ...]:
     """What must hold besides. A first release must not be worse beyond chance than the built-in one, which has served
     until now."""
-    new = Check("blend", fitted is not None, "nothing was fitted: the candidate is what serves already")
+    new = Check("fit", fitted, "nothing was fitted: the candidate is what serves already")
     items = validated.items
     if not first or len(np.unique(items.user)) < 2:
         return (new,)
@@ -43,6 +45,36 @@ def checks(validated: Validated, fitted: BlendFit | None, *, first: bool) -> tup
     gain = paired_gain(found[CANDIDATE] - found[CURRENT], items.user.astype(np.int64), Limits())
     said = f"{DECIDES} is {_mean(found[CANDIDATE]):.4f}, the built-in release's {_mean(found[CURRENT]):.4f}"
     return (new, Check("built-in release", gain.high >= 0, said))
+
+
+def head_wins(validated: Validated, limits: Limits) -> Verdict:
+    """Whether the candidate's learned head is worth having: it must tell newcomers' labels better than the head in
+    service does (without labels: find their items better) beyond chance, and not find items worse beyond chance."""
+    part, metric = (validated.labels, LABEL) if len(validated.labels.user) else (validated.items, DECIDES)
+    scores = part.scores[metric]
+    compared = Judged(
+        metric, part.user.astype(np.int64), {CANDIDATE: scores[CANDIDATE], CURRENT: scores[WITHOUT_HEAD]}, {}
+    )
+    items = validated.items
+    if len(np.unique(items.user)) < 2:
+        return gate(compared, (), limits)
+    found = items.scores[DECIDES]
+    gain = paired_gain(found[CANDIDATE] - found[WITHOUT_HEAD], items.user.astype(np.int64), limits)
+    said = f"{DECIDES} is {_mean(found[CANDIDATE]):.4f}, {_mean(found[WITHOUT_HEAD]):.4f} without it"
+    return gate(compared, (Check("items", gain.high >= 0, said),), limits)
+
+
+def without_head(validated: Validated) -> Validated:
+    """The same questions with a candidate that has no head of its own."""
+
+    def dropped(part: Scored) -> Scored:
+        scores = {
+            metric: {CANDIDATE: found[WITHOUT_HEAD]} | {name: found[name] for name in found if name not in _VARIANTS}
+            for metric, found in part.scores.items()
+        }
+        return replace(part, scores=scores)
+
+    return Validated(dropped(validated.items), dropped(validated.labels))
 
 
 def metrics(validated: Validated) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
     1 window          what the log held between recorded offsets, on the disk
     2 prepare         as arrays, without repeats, with each text's vector
-    3 fit             the blend, on all past newcomers
+    3 fit             head and blend, on all past newcomers
     4 cross-validate  the same fit without a fold's users, who are then asked after as newcomers
     5 gate            accept, or reject with every reason
     6 publish         a directory, whole or not there
@@ -18,49 +18,49 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
-from model.encoder.base import Encoder
 from model.fetch import Whole, fetch
-from model.head import identity
-from model.release import golden
+from model.head import identity, interest
+from model.release import Release, golden
 from model.transfer_weights import TransferWeights
 from schemas.announcement import ReleaseAnnouncement
-from schemas.release import EncoderEntry, Manifest, Verdict
+from schemas.release import HeadEntry, Manifest, Verdict
 from schemas.release import Window as Stretch
 from schemas.settings import ReleasePlace
 from trainer.announce import announcement
-from trainer.crossval import Contest, Validated, cross_validate
-from trainer.fit.blend import BlendFit, BlendSettings, fit_blend
-from trainer.fit.errors import NothingToFit
+from trainer.crossval import Validated
+from trainer.fit.blend import BlendFit, BlendSettings
+from trainer.fit.head import HeadFit, HeadSettings
 from trainer.gate import Limits, gate
-from trainer.judge import checks, judged, metrics
+from trainer.judge import checks, head_wins, judged, metrics, without_head
+from trainer.learn import Learner, head_weights
 from trainer.prepare import Least, Prepared, prepare
 from trainer.publish import publish, share, uri
 from trainer.read import Log, Reach, read_window
-from trainer.replay import replay
 from trainer.vectors import vectors_of
 from trainer.window import Window
 
 REPORT: Final = "report.json"
+HEAD: Final = "head.safetensors"
 STEPS: Final = ("window", "prepare", "fit", "cross-validate", "gate", "publish", "announce")
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a refit works with. current: the weights in service, and the encoder's entry of their release. announced:
-    what is announced, None while the built-in release serves. announce: tells the workers. tell: step, done, of."""
+    """What a refit works with. serving: the release in service. announced: what is announced, None while the built-in
+    release serves. announce: tells the workers. tell: step, done, of."""
 
     window: Window
     texts: Log
     items: Log
-    encoder: Encoder
-    entry: EncoderEntry
-    current: TransferWeights
+    serving: Release
     announced: ReleaseAnnouncement | None
     place: ReleasePlace
     announce: Callable[[ReleaseAnnouncement], None]
@@ -75,6 +75,8 @@ class Options:
     reach: Reach
     least: Least
     blend: BlendSettings | None
+    head: HeadSettings | None
+    device: str
     folds: int
     warm_up: float
     seed: int
@@ -85,14 +87,25 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Refit:
-    """What a run came to. whole: the release, accepted or not. validated: None where the same window had been refitted
+    """What a run came to. whole: the release, accepted or not. made: None where the same window had been refitted
     before, and only what was left of it was done."""
 
     whole: Whole
     verdict: Verdict
-    validated: Validated | None
-    fitted: BlendFit | None
+    made: Made | None
     announced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What steps 3 to 5 came to. head: learned, None for the one in service. blend: None where the current weights
+    stay. dropped: why a learned head was not worth having."""
+
+    head: HeadFit | None
+    blend: BlendFit | None
+    dropped: tuple[str, ...]
+    verdict: Verdict
+    validated: Validated
 
 
 def refit(parts: Parts, options: Options, now: datetime) -> Refit:
@@ -110,68 +123,35 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     )
     name = _name(parts, options)
     if (done := _published(parts.place, name)) is not None:
-        return _announced(parts, done, now, None, None)
+        return _announced(parts, done, now, None)
     # 2 prepare
     data = prepare(window, options.least)
-    vectors = vectors_of(window, data.text_ids, parts.encoder, options.directory, lambda done, of: tell(2, done, of))
-    ask_from = int(len(data.user) * options.warm_up)
+    vectors = vectors_of(
+        window, data.text_ids, parts.serving.encoder, options.directory, lambda done, of: tell(2, done, of)
+    )
+    learner = _learner(parts, options, data, vectors)
     # 3 fit
-    fitted = _fit(parts, options, data, vectors, ask_from)
-    weights = parts.current if fitted is None else fitted.weights
+    head = learner.fit_head(np.ones(data.users, np.bool_))
+    blend = learner.fit_blend(None, 0, 1 if head is None else 2)
+    turned = None if head is None else learner.fit_blend(head, 1, 2)
     # 4 cross-validate
-    contest = Contest(identity, parts.current, TransferWeights.default(), options.blend)
-    validated = cross_validate(
-        data,
-        vectors,
-        contest,
-        folds=options.folds,
-        seed=options.seed,
-        user_ttl_ms=options.user_ttl_ms,
-        ask_from=ask_from,
-        progress=_counted(tell, 4, options.folds * len(data.user)),
-    )
+    validated = learner.cross_validate(options.folds, with_head=head is not None)
     # 5 gate
+    dropped: tuple[str, ...] = ()
+    if head is not None:
+        told = head_wins(validated, options.limits)
+        if told.accepted:
+            blend = turned
+        else:
+            dropped, head, validated = told.reasons, None, without_head(validated)
     first = parts.announced is None
-    verdict = gate(judged(data, validated, first=first), checks(validated, fitted, first=first), options.limits)
+    something = head is not None or blend is not None
+    verdict = gate(judged(data, validated, first=first), checks(validated, something, first=first), options.limits)
     # 6 publish
-    manifest = Manifest(
-        name=name,
-        created_at=now,
-        space=parts.encoder.space,
-        encoder=parts.entry,
-        transfer=weights.to_dict(),
-        golden=golden(parts.encoder),
-        window=_stretch(window, data),
-        metrics=metrics(validated),
-        verdict=verdict,
-    )
-    whole = publish(parts.place, manifest, {REPORT: _report(data, fitted, verdict, validated)})
+    made = Made(head, blend, dropped, verdict, validated)
+    whole = publish(parts.place, *_release(parts, name, now, data, made))
     # 7 announce
-    return _announced(parts, whole, now, validated, fitted)
-
-
-def _fit(
-    parts: Parts,
-    options: Options,
-    data: Prepared,
-    vectors: NDArray[np.float16],
-    ask_from: int,
-) -> BlendFit | None:
-    """None where nothing is to be fitted, or the data cannot carry it."""
-    if options.blend is None:
-        return None
-    asked, _ = replay(
-        data,
-        vectors,
-        identity,
-        user_ttl_ms=options.user_ttl_ms,
-        ask_from=ask_from,
-        progress=_counted(parts.tell, 3, len(data.user)),
-    )
-    try:
-        return fit_blend(asked, TransferWeights.default(), options.blend, seed=options.seed)
-    except NothingToFit:
-        return None
+    return _announced(parts, whole, now, made)
 
 
 def _name(parts: Parts, options: Options) -> str:
@@ -180,9 +160,11 @@ def _name(parts: Parts, options: Options) -> str:
     told: list[object] = [
         parts.texts.topic_id(),
         sorted(stretches.items()),
-        parts.encoder.space,
-        parts.current.to_dict(),
+        parts.serving.encoder.space,
+        sorted(parts.serving.transfer.items()),
+        [parts.serving.manifest.checksums.get(HEAD)],
         str(options.blend),
+        str(options.head),
         str(options.limits),
         str(options.least),
         options.folds,
@@ -200,15 +182,59 @@ def _published(place: ReleasePlace, name: str) -> Whole | None:
     return whole
 
 
-def _announced(
-    parts: Parts, whole: Whole, now: datetime, validated: Validated | None, fitted: BlendFit | None
-) -> Refit:
+def _announced(parts: Parts, whole: Whole, now: datetime, made: Made | None) -> Refit:
     verdict = whole.manifest.verdict or Verdict(accepted=False, reasons=("it was never judged",))
     last = parts.announced
     due = verdict.accepted and (last is None or last.release != whole.manifest.name)
     if due:
         parts.announce(announcement(whole, uri(parts.place, whole.manifest.name), last, now))
-    return Refit(whole, verdict, validated, fitted, due)
+    return Refit(whole, verdict, made, due)
+
+
+def _learner(parts: Parts, options: Options, data: Prepared, vectors: NDArray[np.float16]) -> Learner:
+    return Learner(
+        data=data,
+        vectors=vectors,
+        head=parts.serving.head,
+        current=TransferWeights.from_dict(parts.serving.transfer),
+        blend=options.blend,
+        head_settings=options.head,
+        user_ttl_ms=options.user_ttl_ms,
+        ask_from=int(len(data.user) * options.warm_up),
+        seed=options.seed,
+        device=options.device,
+        directory=options.directory,
+        tell=parts.tell,
+    )
+
+
+def _release(
+    parts: Parts, name: str, now: datetime, data: Prepared, made: Made
+) -> tuple[Manifest, dict[str, bytes | Path]]:
+    """The manifest and the other files. A head in service that stays goes with it."""
+    serving = parts.serving
+    weights = serving.head_weights if made.head is None else head_weights(made.head)
+    labels = serving.manifest.labels if made.head is None else data.label_names
+    tensors = {} if weights is None else weights.tensors()
+    files: dict[str, bytes | Path] = {REPORT: _report(data, made)}
+    entry = None
+    if weights is not None:
+        files[HEAD] = save(tensors)
+        entry = HeadEntry(file=HEAD, shapes={key: values.shape for key, values in tensors.items()})
+    manifest = Manifest(
+        name=name,
+        created_at=now,
+        space=serving.encoder.space,
+        encoder=serving.manifest.encoder,
+        head=entry,
+        transfer=dict(serving.transfer) if made.blend is None else made.blend.weights.to_dict(),
+        labels=labels if "labels.weight" in tensors else (),
+        golden=golden(serving.encoder, identity if weights is None else partial(interest, weights)),
+        window=_stretch(parts.window, data),
+        metrics=metrics(made.validated),
+        verdict=made.verdict,
+    )
+    return manifest, files
 
 
 def _stretch(window: Window, data: Prepared) -> Stretch:
@@ -221,24 +247,14 @@ def _stretch(window: Window, data: Prepared) -> Stretch:
     )
 
 
-def _report(data: Prepared, fitted: BlendFit | None, verdict: Verdict, validated: Validated) -> bytes:
+def _report(data: Prepared, made: Made) -> bytes:
     """For machines; holds no text and no user."""
-    curve = [] if fitted is None else [[e.epoch, e.loss, e.validation_loss] for e in fitted.epochs]
     found = {
         "window": data.counts,
-        "blend": {"curve": curve, "chosen": None if fitted is None else fitted.chosen},
-        "metrics": metrics(validated),
-        "verdict": verdict.model_dump(mode="json"),
+        "blend": None if made.blend is None else made.blend.report(),
+        "head": None if made.head is None else made.head.report(),
+        "head dropped": made.dropped,
+        "metrics": metrics(made.validated),
+        "verdict": made.verdict.model_dump(mode="json"),
     }
     return json.dumps(found, indent=2, ensure_ascii=False).encode()
-
-
-def _counted(tell: Callable[[int, int, int], None], step: int, of: int) -> Callable[[int], None]:
-    done = 0
-
-    def more(count: int) -> None:
-        nonlocal done
-        done += count
-        tell(step, done, of)
-
-    return more

@@ -9,9 +9,9 @@ This module does not know what is fitted on the answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Final, Self
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from model.update import LogEvent, Outcome, update
 from model.users import Stored, UserKey, UserWrite
 from schemas.state import UserState
 from trainer.prepare import Prepared
+from trainer.questions import Labelled, Questions, ragged, stacked
 
 PIECE: Final = 32
 """Events that may enter the index together while nobody asks."""
@@ -43,49 +44,6 @@ PLAIN: Final = {
 OWN_LABELS: Final = 0.5
 """Share of the newcomer's own labels in what their labels are taken to be."""
 NEAREST: Final = NumpyNearest
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """Q questions in the order of the log, and what could be said then.
-
-    user, event: (Q,) who asks, after which event of the data. known: (Q,) 1, 2 or 3 texts. items: (Q, C) candidates,
-    numbers of the data's items, -1 behind them. signals: (Q, C, S) float16. plain: name → (Q, 20) a plain method's
-    answer, best first, -1 for none. wanted: (Q, W) new items that the user took later, -1 for none. reachable: (Q,)
-    whether one of these was known to the index.
-    """
-
-    user: NDArray[np.int32]
-    event: NDArray[np.int64]
-    known: NDArray[np.int32]
-    items: Rows
-    signals: NDArray[np.float16]
-    plain: dict[str, Rows]
-    wanted: Rows
-    reachable: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.user)
-
-    def where(self, chosen: NDArray[np.bool_]) -> Self:
-        """Those of the questions."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "plain"}
-        return type(self)(
-            **{name: value[chosen] for name, value in values.items()},
-            plain={name: rows[chosen] for name, rows in self.plain.items()},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """What the donors' labels say of Q texts whose own labels are hidden, once the whole window is known. best: (Q,)
-    the label with the highest score, -1 for none. wanted: (Q, W) the text's own, -1 for none."""
-
-    user: NDArray[np.int32]
-    event: NDArray[np.int64]
-    known: NDArray[np.int32]
-    best: Rows
-    wanted: Rows
 
 
 def replay(
@@ -247,10 +205,10 @@ class _Replay:
             user=self._data.user[events],
             event=events,
             known=np.array([one.known for one in self._asked], np.int32),
-            items=_stacked([answer.items for answer in found], widest, MISSING),
-            signals=_stacked([answer.signals for answer in found], widest, 0),
-            plain={name: _stacked([answer.plain[name] for answer in found], LONGEST, MISSING) for name in PLAIN},
-            wanted=_ragged(wanted),
+            items=stacked([answer.items for answer in found], widest, MISSING),
+            signals=stacked([answer.signals for answer in found], widest, 0),
+            plain={name: stacked([answer.plain[name] for answer in found], LONGEST, MISSING) for name in PLAIN},
+            wanted=ragged(wanted),
             reachable=np.array([one for answer in found for one in answer.reachable], np.bool_),
         )
 
@@ -342,26 +300,6 @@ def _ranked(found: Candidates, table: int) -> Rows:
     columns, values = top_k(scores, LONGEST)
     slots = np.take_along_axis(found.slots, columns, axis=1)
     return np.where(np.isneginf(values), MISSING, slots).astype(np.int32)
-
-
-def _stacked(pieces: Sequence[NDArray[Any]], width: int, fill: float) -> NDArray[Any]:
-    """(B, C, …) pieces one under the other, each made (B, width, …)."""
-    total = sum(map(len, pieces))
-    shape = pieces[0].shape[2:] if pieces else ()
-    stacked = np.full((total, width, *shape), fill, pieces[0].dtype if pieces else np.int32)
-    row = 0
-    for piece in pieces:
-        stacked[row : row + len(piece), : piece.shape[1]] = piece
-        row += len(piece)
-    return stacked
-
-
-def _ragged(rows: Sequence[Sequence[int]]) -> Rows:
-    """(N, W) int32, -1 behind each row."""
-    found = np.full((len(rows), max(1, max(map(len, rows), default=1))), MISSING, np.int32)
-    for number, row in enumerate(rows):
-        found[number, : len(row)] = row
-    return found
 
 
 def _key(user: int) -> UserKey:

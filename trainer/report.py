@@ -7,24 +7,25 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from trainer.crossval import WITHOUT_HEAD
 from trainer.gate import CANDIDATE, CURRENT
 from trainer.judge import accuracy, metrics
 from trainer.recipe import Refit
 from trainer.scores import HIT, LABEL, NDCG, RECALL
 
-_SHOWN: Final = (CANDIDATE, CURRENT, "raw_knn", "cooccurrence", "popularity", "decayed_popularity")
+_SHOWN: Final = (CANDIDATE, WITHOUT_HEAD, CURRENT, "raw_knn", "cooccurrence", "popularity", "decayed_popularity")
 _COLUMNS: Final = (HIT, RECALL, NDCG, LABEL)
 
 
 def show(done: Refit, console: Console) -> None:
     """The fold table (unless only what an earlier run had left was done), and the verdict."""
     name = done.whole.manifest.name
-    if done.validated is None:
+    if done.made is None:
         console.print(f"This window was refitted before: {name}.", highlight=False)
     else:
         console.print(fold_table(done))
-        if LABEL in "".join(metrics(done.validated)):
-            console.print(f"Accuracy(D), one text known: {accuracy(done.validated):.3f}", highlight=False)
+        if LABEL in "".join(metrics(done.made.validated)):
+            console.print(f"Accuracy(D), one text known: {accuracy(done.made.validated):.3f}", highlight=False)
     word = "accepted" if done.verdict.accepted else "rejected"
     console.print(f"{name} is {word}: {'; '.join(done.verdict.reasons)}.", highlight=False, markup=False)
     console.print("It is announced to the workers." if done.announced else "Nothing was announced.", highlight=False)
@@ -32,8 +33,8 @@ def show(done: Refit, console: Console) -> None:
 
 def fold_table(done: Refit) -> Table:
     """Means over the folds and their standard deviation, for all of a newcomer's first texts together."""
-    assert done.validated is not None  # noqa: S101 (whoever calls has looked)
-    found = metrics(done.validated)
+    assert done.made is not None  # noqa: S101 (whoever calls has looked)
+    found = metrics(done.made.validated)
     table = Table(
         box=None, title=f"{found['questions']:.0f} questions of newcomers, {found['reachable']:.0%} reachable"
     )
@@ -41,6 +42,8 @@ def fold_table(done: Refit) -> Table:
     for metric in _COLUMNS:
         table.add_column(metric, justify="right")
     for name in _SHOWN:
+        if f"{NDCG}.{name}.all" not in found:
+            continue
         cells = [
             f"{found[key]:.3f} ± {found[f'{key}.spread']:.3f}" if (key := f"{metric}.{name}.all") in found else ""
             for metric in _COLUMNS

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from schemas.settings import ConnectionSettings
 
-PARTS = ("blend",)
+PARTS = ("blend", "head")
 """What can be fitted."""
 
 

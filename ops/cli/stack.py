@@ -137,7 +137,7 @@ def worker(
 def trainer(
     data_dir: DataDir = None,
     once: Annotated[bool, typer.Option("--once", help="One refit, and its table; else one after the other.")] = False,
-    fit: Annotated[str | None, typer.Option(help="What is fitted: blend.", show_default=False)] = None,
+    fit: Annotated[str | None, typer.Option(help="What is fitted: blend,head or one.", show_default=False)] = None,
 ) -> None:
     """Refit the model from the log, judge it on newcomers, and announce it to the workers if it is better."""
     import os

@@ -19,9 +19,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running(tmp_path_factory.mktemp("trainer") / "data", encoder="dummy", workers=2) as made:
         began = datetime(2026, 1, 1, tzinfo=UTC)
         events = [
-            {**event, "ts": (began + timedelta(hours=hour)).isoformat()} for hour, event in enumerate(community(400))
+            {**event, "ts": (began + timedelta(hours=hour)).isoformat()} for hour, event in enumerate(community(300))
         ]
         made.produce(events)
+        made.environment["KINDRED_FOLDS"] = "3"
         wait_until(lambda: made.lag() == 0, "all events applied")
         yield made
 

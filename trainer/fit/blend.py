@@ -11,7 +11,7 @@ Knows nothing of how signals are made; whoever calls says whose questions these 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from model.signals import SIGNALS
 from model.transfer_weights import TransferWeights
 from trainer.fit.errors import NothingToFit
 from trainer.fit.training import repeatable
-from trainer.replay import Questions
+from trainer.questions import Questions
 
 CPU: Final = torch.device("cpu")
 """A few dozen weights: a GPU would wait for its own launches."""
@@ -61,6 +61,11 @@ class BlendFit:
     epochs: tuple[BlendEpoch, ...]
     chosen: int
     questions: int
+
+    def report(self) -> dict[str, object]:
+        """All but the weights, as plain JSON."""
+        epochs = [asdict(epoch) for epoch in self.epochs]
+        return {"epochs": epochs, "chosen": self.chosen, "questions": self.questions}
 
 
 @dataclass(frozen=True, slots=True)

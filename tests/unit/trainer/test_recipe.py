@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.fetch import fetch
@@ -14,10 +15,11 @@ from model.transfer_weights import TransferWeights
 from model.update import DAY_MS
 from schemas.announcement import ReleaseAnnouncement
 from schemas.settings import ReleasePlace
-from tests.communities import write_community
+from tests.communities import WORDS, write_community
 from tests.windows import NOW_MS, SECRET, MemoryLog
 from trainer.errors import TooLittleData
 from trainer.fit.blend import BlendSettings
+from trainer.fit.head import HeadSettings
 from trainer.gate import Limits
 from trainer.judge import accuracy
 from trainer.prepare import Least
@@ -43,7 +45,13 @@ class World:
     def place(self) -> ReleasePlace:
         return ReleasePlace(self.directory / "releases")
 
-    def refit(self, least: Least | None = None, folds: int = 3, blend: BlendSettings | None = BLEND) -> Refit:
+    def refit(
+        self,
+        least: Least | None = None,
+        folds: int = 3,
+        blend: BlendSettings | None = BLEND,
+        head: HeadSettings | None = None,
+    ) -> Refit:
         builtin = write_builtin(self.place.directory, "dummy", self.current.to_dict(), now=NOW, cache=self.directory)
         release = load_release(builtin, cache=self.directory)
         with Window(self.directory / "window.sqlite") as window:
@@ -51,9 +59,7 @@ class World:
                 window=window,
                 texts=self.log,
                 items=MemoryLog("items", 0, id=None),
-                encoder=release.encoder,
-                entry=release.manifest.encoder,
-                current=self.current,
+                serving=release,
                 announced=self.told[-1] if self.told else None,
                 place=self.place,
                 announce=self.told.append,
@@ -64,6 +70,8 @@ class World:
                 reach=Reach(),
                 least=least or Least(10, 10, 10),
                 blend=blend,
+                head=head,
+                device="cpu",
                 folds=folds,
                 warm_up=0.1,
                 seed=0,
@@ -99,8 +107,8 @@ def test_a_better_blend_is_published_and_announced_and_can_be_served(world: Worl
 
 def test_labels_of_newcomers_are_told_and_their_accuracy_stands_in_the_manifest(world: World) -> None:
     done = world.refit()
-    assert done.validated is not None
-    assert accuracy(done.validated) > 0.9
+    assert done.made is not None
+    assert accuracy(done.made.validated) > 0.9
     assert done.whole.manifest.metrics["label_accuracy.popularity.1"] < 0.5
 
 
@@ -121,7 +129,7 @@ def test_the_same_window_is_not_refitted_again_and_what_was_left_is_done(world: 
     world.told.clear()
     world.steps.clear()
     again = world.refit()
-    assert again.validated is None
+    assert again.made is None
     assert again.whole == first.whole
     assert again.announced
     assert not set(world.steps) & {2, 3, 4}
@@ -153,3 +161,28 @@ def test_without_a_part_to_fit_nothing_is_accepted(world: World) -> None:
     done = world.refit(blend=None)
     assert not done.verdict.accepted
     assert any("nothing was fitted" in reason for reason in done.verdict.reasons)
+
+
+def test_a_head_that_does_not_win_is_dropped_and_the_rest_is_judged(world: World) -> None:
+    done = world.refit(head=HeadSettings(hidden=8, epochs=1))
+    assert done.verdict.accepted, done.verdict.reasons
+    assert done.whole.manifest.head is None
+    assert done.made is not None
+    assert any("no gain beyond chance in label_accuracy" in reason for reason in done.made.dropped)
+    assert "label_accuracy.without_head.all" not in done.whole.manifest.metrics
+
+
+def test_a_head_that_wins_is_part_of_the_release_and_can_be_served(tmp_path: Path) -> None:
+    """Where a single word tells what a text is about, and a few that everybody writes do not, plain similarity is led
+    astray."""
+    world = World(tmp_path)
+    write_community(world.log, 150, noise=16)
+    done = world.refit(head=HeadSettings(hidden=64, epochs=8, rate=5e-3, batch=64, decay=1.0))
+    manifest = done.whole.manifest
+    assert done.made is not None
+    assert manifest.head is not None, done.made.dropped
+    assert manifest.metrics["label_accuracy.candidate.all"] > manifest.metrics["label_accuracy.raw_knn.all"] + 0.05
+    assert set(manifest.labels) == set(WORDS)
+    release = load_release(done.whole.path, cache=world.directory)
+    vectors = release.encoder.encode(release.encoder.tokenise(["beer1 and a lot of other words"]))
+    assert not np.allclose(release.head(vectors), vectors)

@@ -14,7 +14,8 @@ from model.update import DAY_MS
 from tests.communities import write_community
 from tests.windows import MemoryLog, fill
 from trainer.prepare import Least, Prepared, prepare
-from trainer.replay import KNOWN, Labelled, Questions, replay
+from trainer.questions import Labelled, Questions
+from trainer.replay import KNOWN, replay
 from trainer.vectors import vectors_of
 from trainer.window import Window
 

@@ -8,7 +8,7 @@ from model.signals import SIGNALS
 from model.transfer_weights import TransferWeights
 from trainer.fit.blend import BlendSettings, fit_blend, fit_default
 from trainer.fit.errors import NothingToFit
-from trainer.replay import Questions
+from trainer.questions import Questions
 
 COUNT = len(SIGNALS)
 TRUE, FALSE = 2, 9
