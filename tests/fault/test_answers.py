@@ -18,7 +18,7 @@ def test_nothing_is_committed_before_its_answers_are_acknowledged(make_stack: Ma
     stack = make_stack(gated=True)
     assert stack.gate is not None
     load = Load(number, partitions=PARTITIONS)
-    stack.produce([*load.take(40), *load.bad(1, 0)])
+    stack.produce([*load.take(40), load.tombstone("nobody"), *load.bad(1, 0)])
     victim = stack.worker()
     stack.wait_done()  # now it knows all topics: to ask for one it needs the connection that will be held
     before = stack.committed()
