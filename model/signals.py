@@ -190,14 +190,34 @@ def _label_match(evidence: Evidence, known: Known, columns: NDArray[np.int64], s
     cell = asked.query * width + asked.slot
     wanted = np.bincount(cell, asked.values[0], minlength=(stop - start) * width).reshape(-1, width)
     holders = known.holders[columns]  # (C, H)
-    column, at = np.nonzero(holders >= 0)
-    labels = known.labels[holders[column, at]]  # (E, 16)
-    entry, tag = np.nonzero((labels >= 0) & (labels < width))
-    shares = known.label_shares[holders[column, at]][entry, tag].astype(np.float32)
+    held = holders[holders >= 0]
+    # The match of each holder once, however many of the items he has.
+    held_by = np.zeros(held.max(initial=0) + 1, np.bool_)
+    held_by[held] = True
+    users = np.flatnonzero(held_by)
+    place = np.empty(len(held_by), np.int32)
+    place[users] = np.arange(len(users), dtype=np.int32)
+    labels = known.labels[users]  # (U, 16)
+    given = np.flatnonzero((labels >= 0) & (labels < width))
+    shares = known.label_shares[users].ravel()[given].astype(np.float32)
+    profiles = _rows(shares, labels.ravel()[given], given // labels.shape[1], (len(users), width))
+    likes = profiles @ wanted.T.astype(np.float32)  # (U, B)
+    each = (holders >= 0).sum(axis=1)
+    has = _rows(
+        np.ones(len(held), np.float32),
+        place[held],
+        np.repeat(np.arange(len(columns)), each),
+        (len(columns), len(users)),
+    )
     # One holder more, who has no labels: a single one must not make an item all of its kind.
-    heads = 1.0 + np.bincount(column, minlength=len(columns)).astype(np.float32)
-    profile = csr_array((shares / heads[column[entry]], (labels[entry, tag], column[entry])), (width, len(columns)))
-    return np.asarray(wanted.astype(np.float32) @ profile, np.float32)
+    match = (has @ likes) / (1 + each)[:, None].astype(np.float32)
+    return np.ascontiguousarray(match.T, np.float32)
+
+
+def _rows(values: Floats, column: Rows, row: NDArray[np.int64], shape: tuple[int, int]) -> csr_array:
+    """A sparse matrix of entries that are sorted by row already."""
+    ends = np.cumsum(np.bincount(row, minlength=shape[0]))
+    return csr_array((values, column, np.concatenate([[0], ends])), shape)
 
 
 def _share(table: Floats) -> Floats:
