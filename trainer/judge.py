@@ -79,7 +79,7 @@ def without_head(validated: Validated) -> Validated:
 
 def metrics(validated: Validated) -> dict[str, float]:
     """metric.contestant.known → mean over the folds, and `….spread`, their standard deviation; known: number of texts,
-    or `all`. Accuracy(D) is label_accuracy.candidate.all."""
+    or `all`. Accuracy(D) is label_accuracy.candidate.1."""
     found: dict[str, float] = {}
     for part in (validated.items, validated.labels):
         for metric, contestants in part.scores.items():

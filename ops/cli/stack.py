@@ -161,9 +161,9 @@ def trainer(
 def demo(
     workers: Annotated[int, typer.Option(min=1, max=16, help="How many workers.")] = 2,
     limit: Annotated[int | None, typer.Option(min=1, help="Feed so many posts only.", show_default=False)] = None,
-    seconds: Annotated[float, typer.Option(min=10.0, help="Stop feeding after so long.")] = 100.0,
+    seconds: Annotated[float, typer.Option(min=10.0, help="Stop feeding after so long, the refit apart.")] = 100.0,
 ) -> None:
-    """See it work: an embedded stack, real posts in, recommendations out. Leaves nothing running."""
+    """See it work: an embedded stack, real posts in, recommendations out, a refit between. Leaves nothing running."""
     from ops.demo.run import run
 
     run(workers=workers, limit=limit, seconds=seconds)

@@ -1,7 +1,8 @@
 """The demo's posts into Kafka, and the answers they bring.
 
 At most OUTSTANDING newcomers' posts wait for their answer: partitions then advance together, so that nobody is
-recommended what was written much later in another partition.
+recommended what was written much later in another partition. When REFIT_AFTER of the posts are sent the trainer begins,
+and posts flow slowly until it ends, so that the release it makes has newcomers to answer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from itertools import islice
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ops import broker
 from ops.cli.answers import Answers, new_answers
@@ -26,6 +27,7 @@ from ops.cli.lines import Line, read_lines
 from ops.cli.target import Target
 from ops.cli.watch import progress as group_progress
 from ops.demo.prequential import Post
+from ops.demo.refit import STEPS, Refit
 from schemas.recommendation import Recommendation
 from schemas.topics import USER_TEXT
 
@@ -34,6 +36,10 @@ OUTSTANDING: Final = 160
 """About four hundred posts in all: enough to keep two workers in full batches."""
 
 SEND_PIECE: Final = 64
+REFIT_AFTER: Final = 0.5
+"""Share of the posts: enough to learn from, and enough left to be answered by what was learned."""
+REFIT_PAUSE: Final = 4.0
+"""Seconds between two pieces while the trainer works."""
 GRACE_SECONDS: Final = 20.0
 """For the answers that are under way when the last post was sent."""
 
@@ -67,18 +73,27 @@ def load_posts(limit: int | None) -> list[tuple[Post, Line]]:
 
 
 def feed_posts(
-    target: Target, posts: Sequence[tuple[Post, Line]], first_k: int, seconds: float, console: Console
+    target: Target, posts: Sequence[tuple[Post, Line]], first_k: int, seconds: float, refit: Refit, console: Console
 ) -> Fed:
-    """Send all posts, or those that the time allows, and collect the answers."""
+    """Send all posts, or those that the time allows, and collect the answers; begin the refit on the way."""
     fed = Fed()
     events: Counter[str] = Counter()
     with new_answers(target) as answers, broker.producer(target.kafka) as producer, _bars(console) as bars:
-        sent_bar = bars.add_task("posts", total=len(posts))
-        answer_bar = bars.add_task("answers", total=None)
+        shown = _Shown(bars, fed, refit, len(posts))
         sender = Feed(producer, target.topic(USER_TEXT))
         started = time.monotonic()
+
+        def in_time() -> bool:
+            return time.monotonic() - started - refit.seconds < seconds
+
         for start in range(0, len(posts), SEND_PIECE):
-            if time.monotonic() - started > seconds:
+            if not refit.began and start >= len(posts) * REFIT_AFTER:
+                refit.start()
+            rested = time.monotonic() + REFIT_PAUSE
+            while in_time() and (fed.missing > OUTSTANDING or (refit.awaited and time.monotonic() < rested)):
+                _collect(answers, fed, 100)
+                shown.advance()
+            if not in_time():
                 break
             for post, record in posts[start : start + SEND_PIECE]:
                 sender.send(record.key, record.value)
@@ -86,16 +101,16 @@ def feed_posts(
                 events[post.user_id] += 1
                 fed.asked += events[post.user_id] <= first_k
             _collect(answers, fed, 0)
-            while fed.missing > OUTSTANDING and time.monotonic() - started < seconds:
-                _collect(answers, fed, 100)
-                _advance(bars, sent_bar, answer_bar, fed)
-            _advance(bars, sent_bar, answer_bar, fed)
+            shown.advance()
         sender.finish()
+        while refit.awaited:
+            _collect(answers, fed, 100)
+            shown.advance()
         deadline = time.monotonic() + GRACE_SECONDS
         with broker.admin(target.kafka) as admin, broker.reader(target.kafka) as reader:
             while time.monotonic() < deadline:
                 _collect(answers, fed, 100)
-                _advance(bars, sent_bar, answer_bar, fed)
+                shown.advance()
                 if not fed.missing and group_progress(target, admin, reader).lag == 0:
                     break
         fed.seconds = time.monotonic() - started
@@ -108,9 +123,21 @@ def _collect(answers: Answers, fed: Fed, milliseconds: int) -> None:
         fed.answers.setdefault((answer.user_id, answer.nth), answer)
 
 
-def _advance(bars: Progress, sent: TaskID, answered: TaskID, fed: Fed) -> None:
-    bars.update(sent, completed=len(fed.posts))
-    bars.update(answered, completed=len(fed.answers), total=fed.asked)
+class _Shown:
+    """The bars on the screen."""
+
+    def __init__(self, bars: Progress, fed: Fed, refit: Refit, posts: int) -> None:
+        self._bars, self._fed, self._refit = bars, fed, refit
+        self._sent = bars.add_task("posts", total=posts)
+        self._answered = bars.add_task("answers", total=None)
+        self._steps = bars.add_task("refit", total=STEPS, start=False)
+
+    def advance(self) -> None:
+        self._bars.update(self._sent, completed=len(self._fed.posts))
+        self._bars.update(self._answered, completed=len(self._fed.answers), total=self._fed.asked)
+        if self._refit.began:
+            self._bars.start_task(self._steps)
+            self._bars.update(self._steps, completed=self._refit.done)
 
 
 def _bars(console: Console) -> Progress:

@@ -16,12 +16,14 @@ from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from ops.cli import render
 from ops.cli.ask import ask
 from ops.cli.target import Target, settings
 from ops.demo.feed import Fed, feed_posts, load_posts
 from ops.demo.prequential import judge
+from ops.demo.refit import Refit
 from ops.errors import NoAnswer
 from ops.stack.endpoints import Endpoints
 from ops.stack.plan import StackPlan
@@ -42,7 +44,8 @@ def run(*, workers: int, limit: int | None, seconds: float) -> None:
     posts = load_posts(limit)
     console.print(
         f"[bold]Kindred[/]: {len(posts)} real posts of five Stack Exchange sites go in; every newcomer's first "
-        f"{given.newcomer_events} posts are each answered with recommendations.\n"
+        f"{given.newcomer_events} posts are each answered with recommendations. On the way the trainer refits the "
+        "model from the log, and the workers exchange it.\n"
         "Posts: CC BY-SA, see ops/demo/ATTRIBUTION.md.\n",
         highlight=False,
     )
@@ -58,9 +61,14 @@ def run(*, workers: int, limit: int | None, seconds: float) -> None:
             metrics=endpoints.metrics,
             data_dir=Path(directory),
         )
-        fed = feed_posts(target, posts, given.newcomer_events, seconds, console)
+        refit = Refit(Path(directory), console.width)
+        try:
+            fed = feed_posts(target, posts, given.newcomer_events, seconds, refit, console)
+        finally:
+            refit.end()
         _show_newcomers(console, fed)
-        _show_figures(console, fed)
+        _show_refit(console, refit)
+        _show_figures(console, fed, refit)
         _show_question(console, target)
     _show_next(console)
 
@@ -132,22 +140,37 @@ def _varied(answers: list[Recommendation], count: int) -> list[Recommendation]:
     return [*chosen.values(), *rest][:count]
 
 
-def _show_figures(console: Console, fed: Fed) -> None:
-    answers = {key: [item.item_id for item in answer.items] for key, answer in fed.answers.items()}
-    score = judge(fed.posts, answers)
+def _show_refit(console: Console, refit: Refit) -> None:
+    """The trainer's own words; where it failed, its last ones."""
+    console.print("\n[bold]Refitted from the log, while posts went on flowing:[/]\n", highlight=False)
+    if refit.told:
+        console.print(refit.told.rstrip(), highlight=False, markup=False)
+    else:
+        last = refit.log.rstrip().splitlines()[-1:]
+        console.print(f"  It did not end: {' '.join(last) or 'there were too few posts to begin'}", style="yellow")
+
+
+def _show_figures(console: Console, fed: Fed, refit: Refit) -> None:
     console.print("\n[bold]Did they later write about one of the ten items?[/]", highlight=False)
+    table = Table("hit@10", "Kindred", "most popular items", "same questions", box=None, pad_edge=False)
+    releases = list(dict.fromkeys(answer.release for answer in fed.answers.values()))
+    for release in (None, *(releases if len(releases) > 1 else ())):
+        answers = {
+            key: [item.item_id for item in answer.items]
+            for key, answer in fed.answers.items()
+            if release in (None, answer.release)
+        }
+        score = judge(fed.posts, answers)
+        figures = (f"{score.hit_rate:.3f}", f"{score.popular_rate:.3f}", str(score.questions))
+        table.add_row("all answers" if release is None else escape(release), *figures)
+    console.print(table)
     console.print(
-        f"  hit@10  Kindred {score.hit_rate:.3f}   most popular items {score.popular_rate:.3f}   "
-        f"(the same {score.questions} questions)",
-        highlight=False,
-    )
-    console.print(
-        f"  {len(fed.posts)} posts in {fed.seconds:.1f} s: {len(fed.posts) / fed.seconds:.0f} posts/s, "
-        f"{len(fed.answers)} answers",
+        f"{len(fed.posts)} posts and {len(fed.answers)} answers in {fed.seconds:.0f} s; "
+        f"for {refit.seconds:.0f} s of them posts were held back, while the trainer worked",
         highlight=False,
     )
     if fed.missing:
-        console.print(f"  {fed.missing} answers were still to come when the time was over.", style="yellow")
+        console.print(f"{fed.missing} answers were still to come when the time was over.", style="yellow")
 
 
 def _show_question(console: Console, target: Target) -> None:
