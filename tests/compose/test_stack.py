@@ -8,13 +8,16 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 import redis
 
 from ops.cli.state import read_user
 from ops.grafana.dashboard import PANELS
-from schemas.topics import ITEMS, USER_TEXT
+from schemas.announcement import CURRENT, ReleaseAnnouncement
+from schemas.codec import encode
+from schemas.topics import ITEMS, MODEL_RELEASES, USER_TEXT
 from tests.builders import eventually
 from tests.compose.stack import Stack, running
 from tests.metric_names import series
@@ -23,6 +26,15 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(1_800), pytest.mark.usefix
 
 ALERT_S = 60.0
 """From a fault to its alert: two seconds of patience, the workers' own time-outs, and a busy machine."""
+
+NOT_THERE = ReleaseAnnouncement(
+    release="not-there",
+    uri="/var/lib/kindred/releases/not-there",
+    sha256="0" * 64,
+    space="0" * 64,
+    verdict="accept",
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +147,8 @@ def test_every_metric_of_a_worker_is_scraped(stack: Stack) -> None:
     for _ in range(2):
         stack.send(stack.target.topic(USER_TEXT), b"twice", repeat)
     stack.send(stack.target.topic(USER_TEXT), user, None)
+    stack.send(stack.target.topic(MODEL_RELEASES), CURRENT.encode(), b"not json")
+    stack.send(stack.target.topic(MODEL_RELEASES), CURRENT.encode(), encode(NOT_THERE))
     stack.wait_until_read()
     eventually(lambda: series() <= stack.prometheus.names(), "every declared metric is there", ALERT_S)
 
