@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 
 from model.encoder.dummy import DummyEncoder
 from model.head import identity
+from model.health import Health
 from model.index import Index
 from model.transfer_weights import TransferWeights
 from model.update import DAY_MS
@@ -35,7 +36,6 @@ from worker.broker.base import Committed, Publisher, Reader, Record, Transaction
 from worker.broker.memory import MemoryBroker, MemoryLog, MemoryPublisher, MemoryReader
 from worker.catalogue import Catalogue
 from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
-from worker.health import Health
 from worker.loop import Assignments, Limits
 from worker.metrics import Metrics
 from worker.publish import Outbox

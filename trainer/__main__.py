@@ -13,12 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from model.errors import ModelError
+from model.health import Health, serve
 from model.kafka.base import BrokerRefused, BrokerUnavailable
 from schemas.settings import SettingsError, read_settings
-from trainer.app import run_once
-from trainer.errors import BadSettings, Refused, TooLittleData, TrainerError, Unready
+from trainer.app import refit_due, run_once
+from trainer.errors import BadSettings, Refused, TrainerError, Unready
+from trainer.metrics import TrainerMetrics
 from trainer.recipe import STEPS
 from trainer.report import show
+from trainer.service import Service
 from trainer.settings import TrainerSettings
 
 log = logging.getLogger("trainer")
@@ -41,7 +44,7 @@ class Bars:
 
 
 def main(arguments: Sequence[str], stop: threading.Event | None = None) -> int:
-    """stop: ends it between two refits; set by SIGTERM."""
+    """stop: ends it at the next piece of work; set by SIGTERM."""
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what it retries by itself; we report what we see of it
     once = list(arguments) == ["--once"]
@@ -60,14 +63,9 @@ def main(arguments: Sequence[str], stop: threading.Event | None = None) -> int:
         settings = _settings()
         logging.getLogger().setLevel(settings.log_level)
         if once:
-            _refit(settings)
-            return 0
-        while not stop.is_set():
-            try:
-                _refit(settings)
-            except TooLittleData as error:
-                log.warning("%s; looked at again in %g h", error, settings.refit_hours)
-            stop.wait(settings.refit_hours * 3600)
+            _once(settings)
+        else:
+            _serve(settings, stop)
         return 0
     except TrainerError as error:
         log.error("%s", error)
@@ -92,12 +90,44 @@ def _settings() -> TrainerSettings:
         raise BadSettings(f"{error} (see docs/configuration.md)") from None
 
 
-def _refit(settings: TrainerSettings) -> None:
-    console = Console(stderr=True)
+def _once(settings: TrainerSettings) -> None:
+    console, metrics = Console(stderr=True), TrainerMetrics()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        done = run_once(settings, Bars(progress, console))
-    show(done, Console())
+        bars = Bars(progress, console)
+
+        def tell(step: int, done: int, of: int) -> None:
+            metrics.at(step)
+            bars(step, done, of)
+
+        done = run_once(settings, tell, lambda: False)
+    metrics.ended()
+    show(done, metrics.seconds(), metrics.peak_bytes, Console())
+
+
+def _serve(settings: TrainerSettings, stop: threading.Event) -> None:
+    metrics, health = TrainerMetrics(), Health()
+    host, port = settings.trainer_metrics_host, settings.trainer_metrics_port
+    try:
+        server = serve(host, port, metrics.registry, health)
+    except OSError as error:
+        raise BadSettings(
+            f"KINDRED_TRAINER_METRICS_PORT {port} on {host} cannot be taken ({error.strerror}); 0 takes a free one"
+        ) from error
+    log.info("metrics on http://%s:%d/metrics", host, server.server_port)
+    try:
+        Service(
+            due=lambda: refit_due(settings, metrics.new_events.set, stop.is_set),
+            refit=lambda tell: run_once(settings, tell, stop.is_set),
+            shown=lambda done: show(done, metrics.seconds(), metrics.peak_bytes, Console()),
+            metrics=metrics,
+            health=health,
+            look_seconds=settings.refit_look_seconds,
+            stop=stop,
+        ).run()
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 if __name__ == "__main__":

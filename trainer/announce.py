@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 from kafka import TopicPartition
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from model.fetch import Whole
 from schemas.announcement import CURRENT, MAX_BEFORE, ReleaseAnnouncement
@@ -62,6 +64,26 @@ def announce(producer: Any, topic: str, told: ReleaseAnnouncement) -> None:
     """Returns once all in-sync replicas have it. producer: a KafkaProducer with acks=all. Raises KafkaError."""
     headers = [schema_header(MODEL_RELEASES.name)]
     producer.send(topic, key=CURRENT.encode(), value=encode(told), headers=headers).get(timeout=PATIENCE)
+
+
+def announce_in_turn(
+    producer: Any, topic: str, told: ReleaseAnnouncement, offsets: Mapping[TopicPartition, Any], membership: Any
+) -> None:
+    """The same in one transaction with the proof that it is this trainer's turn (trainer/turn.py).
+
+    producer: with a transactional id that all trainers of the stack share, its transactions initialised. Raises
+    KafkaError: CommitFailedError where the proof is refused. Nothing is announced then; only where the answer to the
+    last request got lost it may be.
+    """
+    producer.begin_transaction()
+    try:
+        announce(producer, topic, told)
+        producer.send_offsets_to_transaction(offsets, membership)
+    except BaseException:
+        with suppress(KafkaError):
+            producer.abort_transaction()
+        raise
+    producer.commit_transaction()
 
 
 def announced(consumer: Any, topic: str) -> ReleaseAnnouncement | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
@@ -14,14 +17,15 @@ from filelock import FileLock, Timeout
 
 from model.errors import ReleaseRefused
 from model.fetch import fetch, name_under
-from model.kafka.client import asked, making_no_topics
+from model.kafka.abilities import abilities
+from model.kafka.client import CALL_TIMEOUT_MS, asked, making_no_topics
 from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
 from model.update import DAY_MS
 from schemas.announcement import ReleaseAnnouncement
 from schemas.topics import ITEMS, MODEL_RELEASES, USER_TEXT, topic_name
-from trainer.announce import announce, announced
-from trainer.errors import WindowUnusable
+from trainer.announce import announce, announce_in_turn, announced
+from trainer.errors import Stopped, TooLittleData, TurnLost, WindowUnusable
 from trainer.fit.blend import BlendSettings
 from trainer.fit.head import HeadSettings
 from trainer.gate import Limits
@@ -30,24 +34,45 @@ from trainer.prepare import Least
 from trainer.publish import retain
 from trainer.read import Reach
 from trainer.recipe import Options, Parts, Refit, refit
+from trainer.schedule import Schedule, due, new_events
 from trainer.settings import TrainerSettings
+from trainer.turn import Turn
 from trainer.window import Window
 
 log = logging.getLogger(__name__)
 
 CLIENT = "kindred-trainer"
+TRANSACTION_MS = 10_000
+"""For so long a trainer that was killed while announcing keeps what comes after it from the workers."""
 _WINDOW = "window.sqlite"
 _LOCK = "trainer.lock"
 
 
-def run_once(settings: TrainerSettings, tell: Callable[[int, int, int], None]) -> Refit:
-    """One refit with these settings. tell: step, done, of.
+def refit_due(settings: TrainerSettings, new: Callable[[int], None], stop: Callable[[], bool]) -> str | None:
+    """Why a refit is due now, None where it is not. new: told how many events the last one did not see. stop: whether
+    to wait no longer for another trainer at work in the directory.
+
+    Raises TrainerError's kin, BrokerUnavailable and BrokerRefused.
+    """
+    schedule = Schedule(settings.refit_hours, settings.refit_events, settings.least_events)
+    with _alone(settings.trainer_directory, stop), Window(settings.trainer_directory / _WINDOW) as window:
+        last = window.last_refit()
+    with closing(_log(settings, topic_name(USER_TEXT, settings.namespace))) as texts:
+        ends = {partition: bounds.end for partition, bounds in texts.bounds().items()}
+    new(new_events(last, ends))
+    return due(schedule, last, ends, int(time.time() * 1000))
+
+
+def run_once(settings: TrainerSettings, tell: Callable[[int, int, int], None], stop: Callable[[], bool]) -> Refit:
+    """One refit with these settings, in this trainer's turn. tell: step, done, of. stop: whether to wait no longer.
 
     Raises TrainerError's and ModelError's kin, BrokerUnavailable and BrokerRefused.
     """
     place = settings.release_place
     with ExitStack() as stack:
-        stack.enter_context(_alone(settings.trainer_directory))
+        stack.enter_context(_alone(settings.trainer_directory, stop))
+        turn = stack.enter_context(closing(_turn(settings)))
+        turn.take(stop)
         last = _announced(settings)
         release = _current(settings, last)
         parts = Parts(
@@ -57,10 +82,15 @@ def run_once(settings: TrainerSettings, tell: Callable[[int, int, int], None]) -
             serving=release,
             announced=last,
             place=place,
-            announce=partial(_announce, settings),
+            announce=partial(_announce, settings, turn, last),
             tell=tell,
         )
-        done = refit(parts, _options(settings), datetime.now(UTC))
+        try:
+            done = refit(parts, _options(settings), datetime.now(UTC))
+        except TooLittleData:
+            parts.window.note_refit(int(time.time() * 1000), enough=False)
+            raise
+        parts.window.note_refit(int(time.time() * 1000), enough=True)
         for gone in retain(place, settings.keep_releases, _announced(settings)):
             log.info("the old release %s is removed", gone)
         return done
@@ -85,25 +115,41 @@ def _options(settings: TrainerSettings) -> Options:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One trainer at a time on this directory; a second one waits, and says so."""
-    try:
+def _alone(directory: Path, stop: Callable[[], bool]) -> Iterator[None]:
+    """One trainer at a time on this directory, whatever its stack; a second one waits, and says so."""
+    lock = FileLock(directory / _LOCK)
+    with _writable(directory):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(directory / _LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             log.info("another trainer is at work in %s, waiting for it to end", directory)
-            lock.acquire()
+            while not lock.is_locked:
+                try:
+                    lock.acquire(timeout=1)
+                except Timeout:
+                    if stop():
+                        raise Stopped("stopped while another trainer was at work") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writable(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise WindowUnusable(
             f"{directory} cannot be written ({error.strerror}); let this program write there, or name another "
             "directory in KINDRED_TRAINER_DIRECTORY"
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+
+
+def _turn(settings: TrainerSettings) -> Turn:
+    topic = topic_name(MODEL_RELEASES, settings.namespace)
+    return Turn(settings.kafka(), f"{settings.group}-trainer", topic, f"{CLIENT}@{socket.gethostname()}-{os.getpid()}")
 
 
 def _log(settings: TrainerSettings, topic: str) -> KafkaLog:
@@ -127,15 +173,43 @@ def _announced(settings: TrainerSettings) -> ReleaseAnnouncement | None:
         return asked(lambda: announced(consumer, topic), "announcement")
 
 
-def _announce(settings: TrainerSettings, told: ReleaseAnnouncement) -> None:
+def _announce(
+    settings: TrainerSettings, turn: Turn, judged_against: ReleaseAnnouncement | None, told: ReleaseAnnouncement
+) -> None:
+    """Raises TurnLost where another trainer, or an operator, has acted meanwhile."""
+    topic = topic_name(MODEL_RELEASES, settings.namespace)
+    now = _announced(settings)
+    if now != judged_against:
+        raise TurnLost(
+            f"{now.release if now else 'nothing'} is announced by now, and {told.release} was judged against what "
+            "stood before: nothing is announced. `kindred model promote` announces it by hand; a new refit judges it "
+            "again"
+        )
+    transactions = _has_transactions(settings)
+    options = {"transactional_id": turn.group, "transaction_timeout_ms": TRANSACTION_MS} if transactions else {}
     producer = asked(
         lambda: kafka.KafkaProducer(
-            **settings.kafka().arguments(), acks="all", client_id=CLIENT, kafka_client=making_no_topics
+            **settings.kafka().arguments(), **options, acks="all", client_id=CLIENT, kafka_client=making_no_topics
         ),
         "producer",
     )
     with closing(producer):
-        asked(lambda: announce(producer, topic_name(MODEL_RELEASES, settings.namespace), told), "announce")
+        if transactions:
+            asked(producer.init_transactions, "begin transactions")
+            asked(lambda: turn.show(partial(announce_in_turn, producer, topic, told)), "announce")
+        else:
+            asked(turn.commit, "turn")
+            asked(lambda: announce(producer, topic, told), "announce")
+
+
+def _has_transactions(settings: TrainerSettings) -> bool:
+    access = settings.kafka().arguments()
+    admin = asked(lambda: kafka.KafkaAdminClient(**access, request_timeout_ms=CALL_TIMEOUT_MS), "admin")
+    with closing(admin):
+        cluster = asked(admin.describe_cluster, "describe cluster")
+        return abilities(
+            cluster["cluster_id"], {int(key) for key in asked(admin.api_versions, "api versions")}
+        ).transactions
 
 
 def _current(settings: TrainerSettings, last: ReleaseAnnouncement | None) -> Release:

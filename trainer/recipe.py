@@ -137,6 +137,7 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     # 4 cross-validate
     validated = learner.cross_validate(options.folds, with_head=head is not None)
     # 5 gate
+    tell(5, 0, 1)
     dropped: tuple[str, ...] = ()
     if head is not None:
         told = head_wins(validated, options.limits)
@@ -147,9 +148,12 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     first = parts.announced is None
     something = head is not None or blend is not None
     verdict = gate(judged(data, validated, first=first), checks(validated, something, first=first), options.limits)
-    # 6 publish
     made = Made(head, blend, dropped, verdict, validated)
+    tell(5, 1, 1)
+    # 6 publish
+    tell(6, 0, 1)
     whole = publish(parts.place, *_release(parts, name, now, data, made))
+    tell(6, 1, 1)
     # 7 announce
     return _announced(parts, whole, now, made)
 
@@ -185,9 +189,11 @@ def _published(place: ReleasePlace, name: str) -> Whole | None:
 def _announced(parts: Parts, whole: Whole, now: datetime, made: Made | None) -> Refit:
     verdict = whole.manifest.verdict or Verdict(accepted=False, reasons=("it was never judged",))
     last = parts.announced
+    parts.tell(7, 0, 1)
     due = verdict.accepted and (last is None or last.release != whole.manifest.name)
     if due:
         parts.announce(announcement(whole, uri(parts.place, whole.manifest.name), last, now))
+    parts.tell(7, 1, 1)
     return Refit(whole, verdict, made, due)
 
 

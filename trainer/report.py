@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from rich.console import Console
@@ -17,8 +18,8 @@ _SHOWN: Final = (CANDIDATE, WITHOUT_HEAD, CURRENT, "raw_knn", "cooccurrence", "p
 _COLUMNS: Final = (HIT, RECALL, NDCG, LABEL)
 
 
-def show(done: Refit, console: Console) -> None:
-    """The fold table (unless only what an earlier run had left was done), and the verdict."""
+def show(done: Refit, seconds: Mapping[str, float], peak_bytes: int, console: Console) -> None:
+    """The fold table (unless only what an earlier run had left was done), the verdict, and what each step took."""
     name = done.whole.manifest.name
     if done.made is None:
         console.print(f"This window was refitted before: {name}.", highlight=False)
@@ -29,6 +30,8 @@ def show(done: Refit, console: Console) -> None:
     word = "accepted" if done.verdict.accepted else "rejected"
     console.print(f"{name} is {word}: {'; '.join(done.verdict.reasons)}.", highlight=False, markup=False)
     console.print("It is announced to the workers." if done.announced else "Nothing was announced.", highlight=False)
+    took = ", ".join(f"{step} {spent:.1f} s" for step, spent in seconds.items())
+    console.print(f"{took}; {peak_bytes / 1e9:.1f} GB of memory at most.", highlight=False)
 
 
 def fold_table(done: Refit) -> Table:

@@ -50,7 +50,17 @@ class TrainerSettings(ConnectionSettings):
     keep_releases: int = Field(
         10, ge=1, description="Releases that are kept, besides the announced one and the one before it."
     )
-    refit_hours: float = Field(24.0, gt=0, description="Between two refits, unless it runs once.")
+    refit_hours: float = Field(24.0, gt=0, description="Hours from one refit to the next, where new events came.")
+    refit_events: int | None = Field(
+        None, ge=1, description="New events that make a refit due before that; none for the hours alone."
+    )
+    refit_look_seconds: float = Field(30.0, gt=0, description="Seconds between two looks whether a refit is due.")
+    trainer_metrics_host: str = Field(
+        "127.0.0.1", description="Address of the trainer's /metrics, /healthz and /readyz; not with --once."
+    )
+    trainer_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of the same; 0 takes any free one and logs it."
+    )
 
     @field_validator("fit")
     @classmethod

@@ -28,6 +28,7 @@ from schemas.state import hash64
 from schemas.topics import ITEMS, USER_TEXT
 from schemas.user_text import Event
 from trainer.errors import WindowUnusable
+from trainer.schedule import Last
 
 FORMAT: Final = 1
 """Of window.sql; a file of another format is emptied, and the log read anew."""
@@ -160,6 +161,20 @@ class Window:
         with self.transaction():
             self.write("DELETE FROM listings WHERE seen = 0", [()])
             self._keep_meta("finished", "yes")
+
+    def note_refit(self, at_ms: int, *, enough: bool) -> None:
+        """A refit of this window ended. enough: the window held enough to learn from."""
+        stops = {str(partition): stretch.stop for partition, stretch in self.stretches().items()}
+        with self.transaction():
+            self._keep_meta("refit", json.dumps({"at_ms": at_ms, "ends": stops, "enough": enough}))
+
+    def last_refit(self) -> Last | None:
+        """None where there was none since the window began anew."""
+        noted = self._meta("refit")
+        if noted is None:
+            return None
+        found = json.loads(noted)
+        return Last(found["at_ms"], {int(p): end for p, end in found["ends"].items()}, found["enough"])
 
     def stretches(self, topic: str = USER_TEXT.name) -> dict[int, Stretch]:
         """Partition → what the window has of it."""

@@ -16,11 +16,11 @@ from types import FrameType
 from typing import Final
 
 from model.errors import ModelError
+from model.health import Health, serve
 from schemas.settings import SettingsError, read_settings
 from worker.app import build
 from worker.broker.base import BrokerRefused, BrokerUnavailable, SlotTaken
 from worker.errors import FORCED_EXIT, BadSettings, Displaced, Refused, Unready, WorkerError, WrongStore
-from worker.health import Health, serve
 from worker.metrics import Metrics
 from worker.service import Service
 from worker.settings import WorkerSettings
@@ -69,7 +69,7 @@ def _settings() -> WorkerSettings:
 def _run(settings: WorkerSettings) -> int:
     metrics, health = Metrics(), Health()
     try:
-        server = serve(settings.metrics_host, settings.metrics_port, metrics, health)
+        server = serve(settings.metrics_host, settings.metrics_port, metrics.registry, health)
     except OSError as error:
         raise BadSettings(
             f"KINDRED_METRICS_PORT {settings.metrics_port} on {settings.metrics_host} cannot be taken "

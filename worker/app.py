@@ -17,6 +17,7 @@ from typing import Final
 from model.encoder.base import Encoder
 from model.fetch import fetch
 from model.head import Head
+from model.health import Health
 from model.index import Index
 from model.nearest import Nearest, NumpyNearest
 from model.release import Release, load_release, write_builtin
@@ -42,7 +43,6 @@ from worker.broker.kafka_rights import Rights, check_rights
 from worker.broker.kafka_transactions import KafkaTransactions
 from worker.catalogue import Catalogue
 from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
-from worker.health import Health
 from worker.loop import Assignments, Limits
 from worker.metrics import Metrics
 from worker.publish import Outbox

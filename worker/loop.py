@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from model.encoder.base import Encoder
+from model.health import Health
 from model.users import UserKey
 from worker.batch import Batch, Batcher
 from worker.broker.base import BrokerUnavailable, CommitRefused, Reader, Record
 from worker.checks import Checks
 from worker.decode import Breaker, Entry, decode
-from worker.health import Health
 from worker.metrics import Metrics
 from worker.partition import InFlight, Lease, Partition, PartitionState
 from worker.pipeline import Pipeline, Work

@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from model.health import Health
 from worker.broker.base import BrokerUnavailable, Reader
 from worker.errors import WrongLog
-from worker.health import Health
 from worker.metrics import Metrics
 from worker.partition import Lease, Partition, PartitionState
 

@@ -10,8 +10,8 @@ from typing import Final, Literal, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 from tenacity.nap import sleep_using_event
 
+from model.health import Health
 from worker.broker.base import BrokerUnavailable
-from worker.health import Health
 from worker.metrics import Metrics
 from worker.store.base import StoreUnavailable
 

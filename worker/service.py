@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from model.encoder.base import Encoder
 from model.head import Head
+from model.health import Health
 from model.index import Index
 from model.users import UserKey
 from worker.batch import Batcher
@@ -23,7 +24,6 @@ from worker.deliver import Delivery
 from worker.errors import WrongLog, WrongTopic
 from worker.follow import Follower
 from worker.heal import read_note
-from worker.health import Health
 from worker.loop import Assignments, Limits, Loop
 from worker.metrics import Metrics
 from worker.partition import InFlight

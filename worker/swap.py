@@ -16,12 +16,12 @@ from typing import Final
 
 from model.donor_vectors import Turned
 from model.errors import ReleaseRefused
+from model.health import Health
 from model.index import Index
 from schemas.announcement import ReleaseAnnouncement
 from schemas.codec import decode_release_announcement
 from schemas.errors import BadRecord
 from worker.broker.base import Log, Record
-from worker.health import Health
 from worker.metrics import Metrics
 from worker.reading import Reading
 from worker.retry import Persistent

@@ -13,6 +13,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from rich.table import Table
 from rich.text import Text
 
+from model.kafka.abilities import Abilities, abilities
 from ops import broker
 from ops.cli import state
 from ops.cli.render import plain_table
@@ -20,7 +21,6 @@ from ops.cli.target import Target, settings
 from ops.errors import OpsError
 from schemas.settings import ConnectionSettings
 from schemas.topics import TOPICS, USER_TEXT
-from worker.broker.abilities import Abilities, abilities
 from worker.broker.kafka_rights import NOT_ALLOWED
 from worker.settings import WorkerSettings
 

@@ -38,6 +38,7 @@ from kafka.errors import (
 from kafka.future import Future as KafkaFuture
 
 from model.kafka import header_names
+from model.kafka.abilities import Abilities, abilities
 from model.kafka.client import (
     CALL_TIMEOUT_MS,
     asked,
@@ -48,7 +49,6 @@ from model.kafka.client import (
     translated,
 )
 from schemas.access import KafkaAccess
-from worker.broker.abilities import Abilities, abilities
 from worker.broker.base import (
     Bounds,
     BrokerUnavailable,

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import logging
+import re
+import socket
 import threading
 from collections.abc import Callable
+from http.client import HTTPConnection
 
 import pytest
 
 from model.errors import ReleasesUnreachable
 from model.kafka.base import BrokerRefused, BrokerUnavailable
 from trainer.__main__ import main
-from trainer.errors import TooLittleData, WindowUnusable, WrongTopic
+from trainer.errors import TooLittleData, TurnLost, WindowUnusable, WrongTopic
 from trainer.recipe import Refit
 from trainer.settings import TrainerSettings
 
 Tell = Callable[[int, int, int], None]
+Stop = Callable[[], bool]
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +34,14 @@ def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
         (BrokerUnavailable("away"), 3),
         (BrokerRefused("not you"), 71),
         (ReleasesUnreachable("away"), 3),
+        (TurnLost("another one"), 4),
         (ValueError("a bug"), 1),
     ],
 )
 def test_every_failure_of_a_single_run_has_its_exit_code_and_says_why(
     error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def run_once(_settings: TrainerSettings, _tell: Tell) -> Refit:
+    def run_once(_settings: TrainerSettings, _tell: Tell, _stop: Stop) -> Refit:
         raise error
 
     monkeypatch.setattr("trainer.__main__.run_once", run_once)
@@ -43,23 +49,37 @@ def test_every_failure_of_a_single_run_has_its_exit_code_and_says_why(
     assert str(error) in caplog.text
 
 
-def test_a_service_with_too_little_data_waits_for_more(
+def test_a_service_is_watched_on_the_port_that_it_logs_and_ends_with_0_when_it_is_told_to(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It must not end: whoever supervises it would start it again and again."""
-    stop, runs = threading.Event(), [0]
+    stop = threading.Event()
+    told: list[int] = []
 
-    def run_once(_settings: TrainerSettings, _tell: Tell) -> Refit:
-        runs[0] += 1
-        if runs[0] == 2:
-            stop.set()
-        raise TooLittleData("too few users")
+    def refit_due(_settings: TrainerSettings, new: Callable[[int], None], _stop: Stop) -> str | None:
+        new(7)
+        (address,) = re.findall(r"metrics on http://(\S+)/metrics", caplog.text)
+        connection = HTTPConnection(address, timeout=10)
+        for path in ("metrics", "readyz"):
+            connection.request("GET", f"/{path}")
+            answer = connection.getresponse()
+            told.append(answer.status)
+            if path == "metrics":
+                assert b"kindred_trainer_new_events 7.0" in answer.read()
+        connection.close()
+        stop.set()
+        return None
 
-    monkeypatch.setattr("trainer.__main__.run_once", run_once)
-    monkeypatch.setenv("KINDRED_REFIT_HOURS", "1e-6")
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("trainer.__main__.refit_due", refit_due)
     assert main([], stop) == 0
-    assert runs == [2]
-    assert "too few users; looked at again" in caplog.text
+    assert told == [200, 200]
+
+
+def test_a_port_in_use_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("KINDRED_TRAINER_METRICS_PORT", str(taken.getsockname()[1]))
+        assert main([]) == 65
+    assert "KINDRED_TRAINER_METRICS_PORT" in caplog.text
 
 
 def test_a_wrong_setting_or_option_is_told_before_anything_begins(

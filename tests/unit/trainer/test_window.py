@@ -12,6 +12,7 @@ import pytest
 
 from tests.windows import MemoryLog, Stop, fill
 from trainer.errors import WindowUnusable
+from trainer.schedule import Last
 from trainer.window import Window
 
 
@@ -139,3 +140,22 @@ def test_a_file_of_another_format_is_emptied(path: Path) -> None:
         assert window.counts() == {"read": 0, "events": 0}
         fill(window, log)
         assert window.counts()["events"] == 1
+
+
+def test_the_last_refit_is_known_until_the_window_begins_anew(window: Window) -> None:
+    log = MemoryLog(count=2)
+    log.write("anna")
+    log.write("bert", partition=1)
+    log.write("carl", partition=1)
+    assert window.last_refit() is None
+    fill(window, log)
+    window.note_refit(1_000, enough=False)
+    assert window.last_refit() == Last(1_000, {0: 1, 1: 2}, enough=False)
+    log.write("dora")
+    fill(window, log)
+    assert window.last_refit() == Last(1_000, {0: 1, 1: 2}, enough=False), "what it saw, not what is here"
+    window.note_refit(2_000, enough=True)
+    assert window.last_refit() == Last(2_000, {0: 2, 1: 2}, enough=True)
+    log.id = "second"
+    fill(window, log)
+    assert window.last_refit() is None

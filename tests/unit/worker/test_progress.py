@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from model.health import Health
 from worker.broker.memory import MemoryBroker, MemoryReader
 from worker.decode import Breaker
 from worker.errors import WrongLog
-from worker.health import Health
 from worker.loop import Assignments
 from worker.metrics import Metrics
 from worker.partition import InFlight, Lease, Partition, PartitionState

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from model.health import Health
 from worker.broker.base import BrokerUnavailable
-from worker.health import Health
 from worker.metrics import Metrics
 from worker.retry import Persistent
 from worker.store.base import FellBack, StoreUnavailable

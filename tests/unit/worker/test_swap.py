@@ -15,6 +15,7 @@ import pytest
 
 from model.errors import Refusal
 from model.head import Head, identity
+from model.health import Health
 from model.nearest import Floats
 from model.users import UserWrite
 from schemas.announcement import CURRENT, ReleaseAnnouncement
@@ -36,7 +37,6 @@ from tests.builders import (
 from tests.unit.worker.releases import Shelf, announce, announcement
 from tests.unit.worker.test_serving import REFUSED, golden_off
 from worker.broker.memory import MemoryLog
-from worker.health import Health
 from worker.metrics import Metrics
 from worker.retry import Persistent
 from worker.serving import Serving

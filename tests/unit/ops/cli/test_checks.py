@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from model.kafka.abilities import EMBEDDED, WRITE_TXN_MARKERS, abilities
 from ops.cli import checks
 from ops.cli.checks import FAIL, OK, WARN
-from worker.broker.abilities import EMBEDDED, WRITE_TXN_MARKERS, abilities
 
 
 class Broker:

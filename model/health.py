@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import make_wsgi_app
-
-from worker.metrics import Metrics
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 
 class Health:
-    """What the worker says of itself. Written by its threads, read by the HTTP server."""
+    """What a service says of itself. Written by its threads, read by the HTTP server."""
 
     def __init__(self) -> None:
         self.state = "starting"
@@ -37,7 +35,7 @@ class Health:
             return self._reasons.pop(what, None) is not None
 
     def notice(self, what: str, text: str) -> None:
-        """Say something that an operator should know of a worker that is ready all the same."""
+        """Say something that an operator should know of a service that is ready all the same."""
         with self._lock:
             self._notices[what] = text
 
@@ -59,9 +57,9 @@ class _QuietHandler(WSGIRequestHandler):
         """A scrape every few seconds is no news."""
 
 
-def serve(host: str, port: int, metrics: Metrics, health: Health) -> WSGIServer:
+def serve(host: str, port: int, registry: CollectorRegistry, health: Health) -> WSGIServer:
     """Start the server in a daemon thread; `server.server_port` is the port taken. Raises OSError when it is in use."""
-    scrape = make_wsgi_app(metrics.registry)
+    scrape = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from worker.broker.abilities import EMBEDDED, LIST_TRANSACTIONS, WRITE_TXN_MARKERS, abilities
+from model.kafka.abilities import EMBEDDED, LIST_TRANSACTIONS, WRITE_TXN_MARKERS, abilities
 
 PRODUCE, END_TXN = 0, 26
 

@@ -8,14 +8,14 @@ from http.client import HTTPConnection
 
 import pytest
 
-from worker.health import Health, serve
+from model.health import Health, serve
 from worker.metrics import Metrics
 
 
 class Site:
     def __init__(self) -> None:
         self.metrics, self.health = Metrics(), Health()
-        self.server = serve("127.0.0.1", 0, self.metrics, self.health)
+        self.server = serve("127.0.0.1", 0, self.metrics.registry, self.health)
 
     def get(self, path: str) -> tuple[int, bytes]:
         connection = HTTPConnection("127.0.0.1", self.server.server_port, timeout=10)
@@ -93,4 +93,4 @@ def test_any_other_path_says_what_there_is(site: Site) -> None:
 
 def test_a_port_in_use_is_an_error(site: Site) -> None:
     with pytest.raises(OSError):
-        serve("127.0.0.1", site.server.server_port, site.metrics, site.health)
+        serve("127.0.0.1", site.server.server_port, site.metrics.registry, site.health)
