@@ -34,8 +34,10 @@ HEARTBEAT_MS: Final = 1_000
 PROOF_S: Final = 30.0
 """While another trainer joins nobody's generation is settled, for up to 10 s on the embedded broker."""
 _POLL_S: Final = 0.2
+ALONE_S: Final = 30.0
+"""A group on the embedded broker whose only member left while another one joined never settles again. Trainers of one
+stack there share a directory, whose lock keeps them from it."""
 _LOOK_S: Final = 3.0
-"""Without a turn for so long, somebody else may have it."""
 _UUID: Final = len("-00000000-0000-0000-0000-000000000000")
 
 
@@ -55,22 +57,28 @@ class Turn:
     def take(self, stop: Callable[[], bool]) -> None:
         """Wait for this trainer's turn, and say for whom.
 
-        Raises Stopped where `stop` says so first, BrokerUnavailable where no broker is found (one that goes away later
-        is waited for), BrokerRefused.
+        Raises Stopped where `stop` says so first, BrokerUnavailable where no broker is found or it lets nobody have a
+        turn (one that goes away later is waited for), BrokerRefused.
         """
         self._consumer = asked(self._member, "consumer")
         asked(lambda: self._consumer.subscribe([self._place.topic]), "subscribe")
         self._thread.start()
-        look_at, told = time.monotonic() + _LOOK_S, ""
+        look_at, told, alone_since = 0.0, "", time.monotonic()
         while not self._holds():
-            if stop():
+            if stop() or self._ended.is_set():
                 raise Stopped("stopped while another trainer was at work")
-            if time.monotonic() > look_at:
-                look_at = time.monotonic() + _LOOK_S
+            if (now := time.monotonic()) > look_at:
+                look_at = now + _LOOK_S
                 others = self._others()
+                alone_since = now if others else alone_since
                 if others not in ("", told):
                     log.info("another trainer is at work, waiting for it to end; besides this one there is %s", others)
                     told = others
+                if now > alone_since + ALONE_S:
+                    raise BrokerUnavailable(
+                        f"the group {self.group} gives its only member no turn; where the broker is the embedded one, "
+                        "start the stack anew"
+                    )
             self._ended.wait(_POLL_S)
 
     def show(self, to: Callable[[Mapping[TopicPartition, OffsetAndMetadata], Any], None]) -> None:
