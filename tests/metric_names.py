@@ -1,4 +1,4 @@
-"""The names under which a worker's metrics stand in Prometheus, by their declarations."""
+"""The names under which metrics stand in Prometheus, by their declarations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
+from trainer.metrics import TrainerMetrics
 from worker.metrics import Metrics
 
 SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -17,9 +20,17 @@ SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def series() -> set[str]:
-    """Of all metrics, those without a value yet included."""
-    found = Metrics().registry.collect()
-    return {f"{family.name}{suffix}" for family in found for suffix in SUFFIXES[family.type]}
+    """Of all of a worker's metrics, those without a value yet included."""
+    return _named(Metrics().registry)
+
+
+def trainer_series() -> set[str]:
+    """Of all of a trainer's."""
+    return _named(TrainerMetrics().registry)
+
+
+def _named(registry: CollectorRegistry) -> set[str]:
+    return {f"{family.name}{suffix}" for family in registry.collect() for suffix in SUFFIXES[family.type]}
 
 
 def named_in(query: str) -> set[str]:

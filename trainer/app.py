@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import kafka
 from filelock import FileLock, Timeout
 
 from model.errors import ReleaseRefused
 from model.fetch import fetch, name_under
-from model.kafka.abilities import abilities
-from model.kafka.client import CALL_TIMEOUT_MS, asked, making_no_topics
 from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
 from model.update import DAY_MS
 from schemas.announcement import ReleaseAnnouncement
 from schemas.topics import ITEMS, MODEL_RELEASES, USER_TEXT, topic_name
-from trainer.announce import announce, announce_in_turn, announced
-from trainer.errors import Stopped, TooLittleData, TurnLost, WindowUnusable
+from trainer.announcer import Announcer
+from trainer.errors import Stopped, TooLittleData, WindowUnusable
 from trainer.fit.blend import BlendSettings
 from trainer.fit.head import HeadSettings
 from trainer.gate import Limits
@@ -41,9 +40,10 @@ from trainer.window import Window
 
 log = logging.getLogger(__name__)
 
+Tell = Callable[[int, int, int], None]
+"""Step, done, of."""
+
 CLIENT = "kindred-trainer"
-TRANSACTION_MS = 10_000
-"""For so long a trainer that was killed while announcing keeps what comes after it from the workers."""
 _WINDOW = "window.sqlite"
 _LOCK = "trainer.lock"
 
@@ -63,17 +63,19 @@ def refit_due(settings: TrainerSettings, new: Callable[[int], None], stop: Calla
     return due(schedule, last, ends, int(time.time() * 1000))
 
 
-def run_once(settings: TrainerSettings, tell: Callable[[int, int, int], None], stop: Callable[[], bool]) -> Refit:
+def run_once(settings: TrainerSettings, tell: Tell, stop: Callable[[], bool]) -> Refit:
     """One refit with these settings, in this trainer's turn. tell: step, done, of. stop: whether to wait no longer.
 
     Raises TrainerError's and ModelError's kin, BrokerUnavailable and BrokerRefused.
     """
-    place = settings.release_place
+    place, access, topic = settings.release_place, settings.kafka(), topic_name(MODEL_RELEASES, settings.namespace)
+    announcer = Announcer(access, topic, CLIENT)
     with ExitStack() as stack:
         stack.enter_context(_alone(settings.trainer_directory, stop))
-        turn = stack.enter_context(closing(_turn(settings)))
+        name = f"{CLIENT}@{socket.gethostname()}-{os.getpid()}"
+        turn = stack.enter_context(closing(Turn(access, f"{settings.group}.trainer", topic, name)))
         turn.take(stop)
-        last = _announced(settings)
+        last = announcer.standing()
         release = _current(settings, last)
         parts = Parts(
             window=stack.enter_context(Window(settings.trainer_directory / _WINDOW)),
@@ -82,8 +84,8 @@ def run_once(settings: TrainerSettings, tell: Callable[[int, int, int], None], s
             serving=release,
             announced=last,
             place=place,
-            announce=partial(_announce, settings, turn, last),
-            tell=tell,
+            announce=partial(announcer.announce, turn, last),
+            tell=_failing(settings.fail_point, tell),
         )
         try:
             done = refit(parts, _options(settings), datetime.now(UTC))
@@ -91,7 +93,7 @@ def run_once(settings: TrainerSettings, tell: Callable[[int, int, int], None], s
             parts.window.note_refit(int(time.time() * 1000), enough=False)
             raise
         parts.window.note_refit(int(time.time() * 1000), enough=True)
-        for gone in retain(place, settings.keep_releases, _announced(settings)):
+        for gone in retain(place, settings.keep_releases, announcer.standing()):
             log.info("the old release %s is removed", gone)
         return done
 
@@ -112,6 +114,23 @@ def _options(settings: TrainerSettings) -> Options:
         limits=Limits(group_margin=settings.group_margin, seed=settings.seed),
         directory=settings.trainer_directory,
     )
+
+
+def _failing(where: str | None, tell: Tell) -> Tell:
+    """The fault tests' way to die, or to freeze, in a numbered step; nothing otherwise."""
+    if where is None:
+        return tell
+    step, count = map(int, where.split(":")[:2])
+    end = signal.SIGSTOP if where.endswith(":stop") else signal.SIGKILL
+    told: Counter[int] = Counter()
+
+    def failing(now: int, done: int, of: int) -> None:
+        tell(now, done, of)
+        told[now] += 1
+        if now == step and told[now] == count:
+            os.kill(os.getpid(), end)
+
+    return failing
 
 
 @contextmanager
@@ -147,69 +166,8 @@ def _writable(directory: Path) -> Iterator[None]:
         ) from error
 
 
-def _turn(settings: TrainerSettings) -> Turn:
-    topic = topic_name(MODEL_RELEASES, settings.namespace)
-    return Turn(settings.kafka(), f"{settings.group}-trainer", topic, f"{CLIENT}@{socket.gethostname()}-{os.getpid()}")
-
-
 def _log(settings: TrainerSettings, topic: str) -> KafkaLog:
     return KafkaLog(access=settings.kafka(), topic=topic, client_id=CLIENT)
-
-
-def _announced(settings: TrainerSettings) -> ReleaseAnnouncement | None:
-    consumer = asked(
-        lambda: kafka.KafkaConsumer(
-            **settings.kafka().arguments(),
-            group_id=None,
-            client_id=CLIENT,
-            kafka_client=making_no_topics,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-        ),
-        "consumer",
-    )
-    with closing(consumer):
-        topic = topic_name(MODEL_RELEASES, settings.namespace)
-        return asked(lambda: announced(consumer, topic), "announcement")
-
-
-def _announce(
-    settings: TrainerSettings, turn: Turn, judged_against: ReleaseAnnouncement | None, told: ReleaseAnnouncement
-) -> None:
-    """Raises TurnLost where another trainer, or an operator, has acted meanwhile."""
-    topic = topic_name(MODEL_RELEASES, settings.namespace)
-    now = _announced(settings)
-    if now != judged_against:
-        raise TurnLost(
-            f"{now.release if now else 'nothing'} is announced by now, and {told.release} was judged against what "
-            "stood before: nothing is announced. `kindred model promote` announces it by hand; a new refit judges it "
-            "again"
-        )
-    transactions = _has_transactions(settings)
-    options = {"transactional_id": turn.group, "transaction_timeout_ms": TRANSACTION_MS} if transactions else {}
-    producer = asked(
-        lambda: kafka.KafkaProducer(
-            **settings.kafka().arguments(), **options, acks="all", client_id=CLIENT, kafka_client=making_no_topics
-        ),
-        "producer",
-    )
-    with closing(producer):
-        if transactions:
-            asked(producer.init_transactions, "begin transactions")
-            asked(lambda: turn.show(partial(announce_in_turn, producer, topic, told)), "announce")
-        else:
-            asked(turn.commit, "turn")
-            asked(lambda: announce(producer, topic, told), "announce")
-
-
-def _has_transactions(settings: TrainerSettings) -> bool:
-    access = settings.kafka().arguments()
-    admin = asked(lambda: kafka.KafkaAdminClient(**access, request_timeout_ms=CALL_TIMEOUT_MS), "admin")
-    with closing(admin):
-        cluster = asked(admin.describe_cluster, "describe cluster")
-        return abilities(
-            cluster["cluster_id"], {int(key) for key in asked(admin.api_versions, "api versions")}
-        ).transactions
 
 
 def _current(settings: TrainerSettings, last: ReleaseAnnouncement | None) -> Release:

@@ -62,6 +62,13 @@ class TrainerSettings(ConnectionSettings):
         0, ge=0, le=65535, description="Port of the same; 0 takes any free one and logs it."
     )
 
+    fail_point: str | None = Field(
+        None,
+        pattern=r"^[1-7]:[1-9][0-9]*(:stop)?$",
+        description="For fault tests of a trainer, STEP:COUNT: SIGKILL to itself when a step tells of its progress for "
+        "the COUNTth time; with :stop behind it SIGSTOP.",
+    )
+
     @field_validator("fit")
     @classmethod
     def _parts_are_known(cls, value: str) -> str:

@@ -63,16 +63,21 @@ class Turn:
         self._consumer = asked(self._member, "consumer")
         asked(lambda: self._consumer.subscribe([self._place.topic]), "subscribe")
         self._thread.start()
-        look_at, told, alone_since = 0.0, "", time.monotonic()
+        told: list[str] = []
+        alone_since = time.monotonic()
+        look_at = alone_since + _LOOK_S
         while not self._holds():
             if stop() or self._ended.is_set():
                 raise Stopped("stopped while another trainer was at work")
             if (now := time.monotonic()) > look_at:
                 look_at = now + _LOOK_S
                 others = self._others()
-                alone_since = now if others else alone_since
-                if others not in ("", told):
-                    log.info("another trainer is at work, waiting for it to end; besides this one there is %s", others)
+                if others != []:
+                    alone_since = now
+                if others and others != told:
+                    log.info(
+                        "another trainer is at work, waiting for it to end; besides this one: %s", ", ".join(others)
+                    )
                     told = others
                 if now > alone_since + ALONE_S:
                     raise BrokerUnavailable(
@@ -149,8 +154,8 @@ class Turn:
             raise _lost("it is no member any more")
         return {self._place: OffsetAndMetadata(0, "", -1)}, membership
 
-    def _others(self) -> str:
-        """The other members of the group, empty where there is none."""
+    def _others(self) -> list[str] | None:
+        """The other members of the group; None while Kafka does not tell."""
         try:
             admin = KafkaAdminClient(**self._access.arguments(), request_timeout_ms=CALL_TIMEOUT_MS)
             # 3.0.12 always asks for rights too, and cannot read what the embedded broker answers.
@@ -158,10 +163,10 @@ class Turn:
             with closing(admin):
                 members = admin.describe_groups([self.group])[self.group]["members"]
         except KafkaError as error:
-            return f"somebody whom Kafka does not name ({type(error).__name__})"
+            log.debug("the trainer at work is not known: %s", error)
+            return None
         # A member's id is its client's and a UUID; the embedded broker tells no client's by itself.
-        names = {str(member["member_id"])[:-_UUID] for member in members} - {self._client_id}
-        return ", ".join(sorted(names))
+        return sorted({str(member["member_id"])[:-_UUID] for member in members} - {self._client_id})
 
 
 def _lost(why: str) -> TurnLost:

@@ -136,8 +136,14 @@ def worker(
 
 def trainer(
     data_dir: DataDir = None,
-    once: Annotated[bool, typer.Option("--once", help="One refit, and its table; else one after the other.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="One refit, and its table; else whenever one is due.")] = False,
     fit: Annotated[str | None, typer.Option(help="What is fitted: blend,head or one.", show_default=False)] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="From one refit to the next, where new events came.", show_default=False)
+    ] = None,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="New events that make one due before that.", show_default=False)
+    ] = None,
 ) -> None:
     """Refit the model from the log, judge it on newcomers, and announce it to the workers if it is better."""
     import os
@@ -151,8 +157,8 @@ def trainer(
         environment.setdefault("KINDRED_TRAINER_DIRECTORY", str((target.data_dir / "trainer").resolve()))
         if target.releases.url is None:
             environment["KINDRED_RELEASES"] = str(target.releases.directory.resolve())
-    if fit is not None:
-        environment["KINDRED_FIT"] = fit
+    told = {"KINDRED_FIT": fit, "KINDRED_REFIT_HOURS": hours, "KINDRED_REFIT_EVENTS": events}
+    environment |= {setting: str(value) for setting, value in told.items() if value is not None}
     command = (sys.executable, "-m", "trainer", *(["--once"] if once else []))
     # The trainer takes this process' place: its signals and its exit code are the trainer's own.
     os.execve(command[0], command, environment)  # noqa: S606 (no shell is meant)

@@ -127,6 +127,22 @@ PANELS: Final = (
         ),
     ),
 )
+TRAINER_PANELS: Final = (
+    Panel(
+        "Refits",
+        "In the last day, by how they ended; the step that one is at.",
+        (
+            ("sum by (outcome) (increase(kindred_trainer_refits_total[1d]))", "{{outcome}}"),
+            ("max(kindred_trainer_step)", "step"),
+        ),
+    ),
+    Panel(
+        "The last refit's candidate",
+        "nDCG@10 on newcomers, mean over the folds, beside what serves and the plain methods.",
+        (('max by (contestant) (kindred_trainer_score{metric="ndcg@10"})', "{{contestant}}"),),
+    ),
+)
+"""Without data where no trainer runs."""
 
 
 def dashboard() -> dict[str, Any]:
@@ -142,7 +158,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def _placed() -> Iterator[dict[str, Any]]:
-    for number, panel in enumerate(PANELS):
+    for number, panel in enumerate(PANELS + TRAINER_PANELS):
         row, column = divmod(number, COLUMNS)
         yield {
             "id": number + 1,

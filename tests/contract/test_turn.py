@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from uuid import uuid4
@@ -22,7 +21,8 @@ from schemas.announcement import ReleaseAnnouncement
 from tests.broker_servers import KIND, broker_server
 from tests.brokers import KafkaBackend, backend_of
 from tests.builders import eventually
-from trainer.announce import announce, announce_in_turn, announced
+from trainer.announce import announce_in_turn, announced
+from trainer.announcer import Announcer
 from trainer.errors import Stopped, TurnLost
 from trainer.turn import Turn
 
@@ -34,10 +34,6 @@ pytestmark = [
 
 PATIENCE = 40.0
 """The embedded broker takes 5 s for a group's first member, 7 to 10 s for a later change."""
-EACH = [
-    pytest.param(False, id="alone"),
-    pytest.param(True, id="in a transaction", marks=pytest.mark.needs("isolates_transactions")),
-]
 
 
 def told(release: str) -> ReleaseAnnouncement:
@@ -74,31 +70,26 @@ class Scene:
         thread.start()
         return thread
 
-    def announce(self, turn: Turn, release: str, *, transactions: bool) -> None:
-        options = {"transactional_id": self.group} if transactions else {}
-        producer = kafka.KafkaProducer(bootstrap_servers=self.address, acks="all", **options)
-        with closing(producer):
-            if transactions:
-                producer.init_transactions()
-                turn.show(partial(announce_in_turn, producer, self.topic, told(release)))
-            else:
-                turn.commit()
-                announce(producer, self.topic, told(release))
+    @property
+    def announcer(self) -> Announcer:
+        return Announcer(KafkaAccess(self.address), self.topic, "contract")
 
-    def current(self, isolation: str = "read_committed") -> str | None:
-        with closing(kafka.KafkaConsumer(bootstrap_servers=self.address, isolation_level=isolation)) as consumer:
-            found = announced(consumer, self.topic)
+    def announce(self, turn: Turn, release: str) -> None:
+        self.announcer.announce(turn, self.announcer.standing(), told(release))
+
+    def current(self) -> str | None:
+        found = self.announcer.standing()
         return None if found is None else found.release
 
 
-def at_work(scene: Scene, pipe: Connection, *, transactions: bool) -> None:
+def at_work(scene: Scene, pipe: Connection) -> None:
     """A trainer in a process of its own: tells when it is its turn, and announces when it is told to."""
     turn = scene.turn("at work")
     turn.take(lambda: False)
     pipe.send("took it")
     pipe.recv()
     try:
-        scene.announce(turn, "late", transactions=transactions)
+        scene.announce(turn, "late")
         pipe.send("announced")
     except TurnLost as lost:
         pipe.send(str(lost))
@@ -119,34 +110,33 @@ def scene(broker: tuple[str, KafkaBackend]) -> Iterator[Scene]:
         yield made
 
 
-@pytest.mark.parametrize("transactions", EACH)
 def test_a_second_trainer_waits_names_the_one_at_work_and_has_its_turn_when_that_one_ends(
-    scene: Scene, caplog: pytest.LogCaptureFixture, *, transactions: bool
+    scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "trainer")
     first, second = scene.turn("trainer-1"), scene.turn("trainer-2")
     first.take(lambda: False)
     waiting = scene.waiting(second)
-    eventually(lambda: "besides this one there is trainer-1" in caplog.text, "it says so", PATIENCE)
+    eventually(lambda: "besides this one: trainer-1" in caplog.text, "it says so", PATIENCE)
     with pytest.raises(TurnLost):
-        scene.announce(second, "r0", transactions=transactions)
-    scene.announce(first, "r1", transactions=transactions)
+        scene.announce(second, "r0")
+    scene.announce(first, "r1")
     assert waiting.is_alive()
     assert scene.current() == "r1"
+    # See trainer.turn.ALONE_S.
+    eventually(second._consumer._coordinator.generation_if_stable, "the second one has joined", PATIENCE)
     first.close()
     waiting.join(PATIENCE)
     assert not waiting.is_alive()
-    scene.announce(second, "r2", transactions=transactions)
+    scene.announce(second, "r2")
     assert scene.current() == "r2"
 
 
-@pytest.mark.parametrize("transactions", EACH)
-def test_a_trainer_that_froze_and_was_replaced_announces_nothing(scene: Scene, *, transactions: bool) -> None:
+def test_a_trainer_that_froze_and_was_replaced_announces_nothing(scene: Scene) -> None:
     ours, theirs = get_context("spawn").Pipe()
     frozen = get_context("spawn").Process(
         target=at_work,
         args=(Scene(scene.address, scene.topic, scene.group), theirs),
-        kwargs={"transactions": transactions},
     )
     frozen.start()
     try:
@@ -157,12 +147,12 @@ def test_a_trainer_that_froze_and_was_replaced_announces_nothing(scene: Scene, *
         waiting = scene.waiting(other)
         waiting.join(PATIENCE)
         assert not waiting.is_alive()
-        scene.announce(other, "r1", transactions=transactions)
+        scene.announce(other, "r1")
         ours.send("announce")
         os.kill(frozen.pid or 0, signal.SIGCONT)
         assert ours.poll(PATIENCE)
         assert "did not answer Kafka for too long" in ours.recv()
-        scene.announce(other, "r2", transactions=transactions)
+        scene.announce(other, "r2")
         assert scene.current() == "r2"
     finally:
         frozen.kill()
@@ -173,24 +163,34 @@ def test_a_trainer_that_froze_and_was_replaced_announces_nothing(scene: Scene, *
 def test_an_announcement_whose_proof_is_refused_was_never_made(scene: Scene) -> None:
     turn = scene.turn("trainer")
     turn.take(lambda: False)
-    scene.announce(turn, "r1", transactions=True)
+    scene.announce(turn, "r1")
     membership = kafka.ConsumerGroupMetadata(scene.group, 99, "somebody else")
     producer = kafka.KafkaProducer(bootstrap_servers=scene.address, transactional_id=scene.group, acks="all")
     with closing(producer):
         producer.init_transactions()
         with pytest.raises(kafka.errors.CommitFailedError):
             announce_in_turn(producer, scene.topic, told("r2"), turn._proof()[0], membership)
-    assert scene.current("read_uncommitted") == "r2", "it was sent"
-    assert scene.current() == "r1", "and nobody sees it"
+    with closing(kafka.KafkaConsumer(bootstrap_servers=scene.address)) as consumer:
+        sent = announced(consumer, scene.topic)
+    assert sent == told("r2")
+    assert scene.current() == "r1", "nobody who reads what is committed sees it"
 
 
-@pytest.mark.parametrize("transactions", EACH)
-def test_who_announces_while_another_one_joins_is_not_taken_for_gone(scene: Scene, *, transactions: bool) -> None:
+def test_what_was_judged_against_another_release_than_stands_is_not_announced(scene: Scene) -> None:
+    turn = scene.turn("trainer")
+    turn.take(lambda: False)
+    scene.announce(turn, "r1")
+    with pytest.raises(TurnLost, match="r1 is announced by now"):
+        scene.announcer.announce(turn, None, told("r2"))
+    assert scene.current() == "r1"
+
+
+def test_who_announces_while_another_one_joins_is_not_taken_for_gone(scene: Scene) -> None:
     turn = scene.turn("trainer-1")
     turn.take(lambda: False)
     waiting = scene.waiting(scene.turn("trainer-2"))
     for number in range(3):
-        scene.announce(turn, f"r{number}", transactions=transactions)
+        scene.announce(turn, f"r{number}")
     assert waiting.is_alive()
     assert scene.current() == "r2"
 

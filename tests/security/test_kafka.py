@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import closing
 from datetime import UTC, datetime
 
 import kafka
 import pytest
 
+from model.kafka.base import BrokerRefused
 from ops import broker
 from schemas.announcement import ReleaseAnnouncement
 from schemas.topics import DEAD_LETTERS, MODEL_RELEASES, RECOMMENDATIONS, USER_INTERESTS, USER_TEXT, topic_name
@@ -18,6 +20,9 @@ from tests.fault.processes import wait_for
 from tests.security.place import Place, event
 from tests.security.secured import OPERATOR, WORKER, Right, rights
 from trainer.announce import announce, announced
+from trainer.announcer import Announcer
+from trainer.errors import TooLittleData
+from trainer.turn import Turn
 from worker.errors import Refused
 
 pytestmark = [pytest.mark.apache, pytest.mark.embedded]
@@ -213,22 +218,59 @@ def test_a_command_that_is_not_let_in_names_the_setting(place: Place, variable: 
     assert "Traceback" not in done.said
 
 
-def test_who_announces_needs_no_right_that_the_page_does_not_list(place: Place) -> None:
-    place.create_topics()
-    place.grant(OPERATOR, place.rights(TRAINER))
-    access, topic = place.secured.access(OPERATOR), topic_name(MODEL_RELEASES, place.namespace)
-    told = ReleaseAnnouncement(
-        release="r1",
-        uri="r1",
+def told(release: str) -> ReleaseAnnouncement:
+    return ReleaseAnnouncement(
+        release=release,
+        uri=release,
         sha256="0" * 64,
         space="s",
         verdict="accept",
         created_at=datetime(2026, 1, 31, tzinfo=UTC),
     )
+
+
+def test_who_announces_needs_no_right_that_the_page_does_not_list(place: Place) -> None:
+    place.create_topics()
+    place.grant(OPERATOR, place.rights(TRAINER))
+    access, topic = place.secured.access(OPERATOR), topic_name(MODEL_RELEASES, place.namespace)
     with broker.producer(access) as producer:
-        announce(producer, topic, told)
+        announce(producer, topic, told("r1"))
     with broker.reader(access) as reader:
-        assert announced(reader, topic) == told
+        assert announced(reader, topic) == told("r1")
+
+
+def test_a_trainer_needs_no_right_that_the_page_does_not_list(place: Place) -> None:
+    """From taking its turn to the announcement; and as a whole, with nothing to learn from."""
+    place.create_topics()
+    place.grant(OPERATOR, place.rights(TRAINER))
+    access, topic = place.secured.access(OPERATOR), topic_name(MODEL_RELEASES, place.namespace)
+    announcer = Announcer(access, topic, "trainer")
+    with closing(Turn(access, f"{place.namespace}.trainer", topic, "trainer")) as turn:
+        turn.take(lambda: False)
+        announcer.announce(turn, None, told("r1"))
+    assert announcer.standing() == told("r1")
+    done = place.kindred("trainer", "--once")
+    assert done.code == TooLittleData.exit_code, done.said
+
+
+@pytest.mark.parametrize(
+    ("lacking", "named"),
+    [("group", "READ on the consumer group"), ("transactionalId", "WRITE and DESCRIBE on the transactional id")],
+)
+def test_a_trainer_without_one_of_its_rights_is_told_which(place: Place, lacking: str, named: str) -> None:
+    place.create_topics()
+    place.grant(OPERATOR, [right for right in place.rights(TRAINER) if right.resource != lacking])
+    access, topic = place.secured.access(OPERATOR), topic_name(MODEL_RELEASES, place.namespace)
+    announcer = Announcer(access, topic, "trainer")
+    turn = Turn(access, f"{place.namespace}.trainer", topic, "trainer")
+
+    def announce_in_turn() -> None:
+        turn.take(lambda: False)
+        announcer.announce(turn, None, told("r1"))
+
+    with closing(turn), pytest.raises(BrokerRefused, match=named):
+        announce_in_turn()
+    assert announcer.standing() is None
 
 
 def test_one_who_only_produces_needs_write_on_the_texts_alone(place: Place) -> None:

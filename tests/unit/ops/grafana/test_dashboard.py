@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import yaml
 
-from ops.grafana.dashboard import FILE, PANELS, SOURCE, text
-from tests.metric_names import named_in, series
+from ops.grafana.dashboard import FILE, PANELS, SOURCE, TRAINER_PANELS, text
+from tests.metric_names import named_in, series, trainer_series
 from tests.unit.ops.prometheus.test_rules import RECORDED
 
 
@@ -13,9 +13,11 @@ def test_the_file_is_what_the_panels_say() -> None:
     assert FILE.read_text() == text(), "run `python -m ops.grafana.dashboard`"
 
 
-def test_panels_read_only_what_a_worker_tells_or_a_rule_records() -> None:
+def test_panels_read_only_what_a_service_tells_or_a_rule_records() -> None:
     read = set().union(*(named_in(query) for panel in PANELS for query, _ in panel.queries))
     assert read <= series() | {rule["record"] for rule in RECORDED}
+    theirs = set().union(*(named_in(query) for panel in TRAINER_PANELS for query, _ in panel.queries))
+    assert theirs <= trainer_series()
 
 
 def test_panels_ask_the_source_that_is_provisioned() -> None:
