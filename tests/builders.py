@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, Literal
 
+from model.encoder.base import Encoder
 from model.encoder.dummy import DummyEncoder
 from model.head import identity
 from model.health import Health
@@ -33,9 +34,10 @@ from schemas.recommendation import Recommendation, recommendation_id
 from schemas.state import UserState
 from worker.answer import answer
 from worker.broker.base import Committed, Publisher, Reader, Record, Transactions
-from worker.broker.memory import MemoryBroker, MemoryLog, MemoryPublisher, MemoryReader
+from worker.broker.memory import MemoryBroker, MemoryLog, MemoryPublisher, MemoryReader, MemoryShadow
 from worker.catalogue import Catalogue
 from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
+from worker.lane import Lane
 from worker.loop import Assignments, Limits
 from worker.metrics import Metrics
 from worker.publish import Outbox
@@ -77,11 +79,19 @@ class World:
     shards: int = 4
     broker: MemoryBroker = field(init=False)
     data: MemoryData = field(init=False)
+    spaces: dict[str, MemoryData] = field(default_factory=dict)
     commits: list[tuple[int, Committed]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.broker = MemoryBroker({TEXTS: self.partitions, OUT: 1, DEAD: 1, INTERESTS: 1, RELEASES: 1})
         self.data = MemoryData(shards=self.shards)
+        self.spaces[DummyEncoder().space] = self.data
+
+    def of_space(self, space: str) -> MemoryData:
+        """The states of a space: `data` are those of the encoder that workers begin with."""
+        if space not in self.spaces:
+            self.spaces[space] = self.data.another(DummyEncoder().space, space)
+        return self.spaces[space]
 
     # Writing.
 
@@ -125,14 +135,15 @@ class World:
     def ids(self) -> Counter[str]:
         return Counter(found.recommendation_id for found in self.recommendations())
 
-    def state(self, user: str) -> UserState | None:
-        (stored,) = MemoryStore(self.data).load([key_of(user)])
+    def state(self, user: str, data: MemoryData | None = None) -> UserState | None:
+        (stored,) = MemoryStore(data or self.data).load([key_of(user)])
         return stored.state
 
-    def users(self) -> dict[UserKey, tuple[bytes, bytes | None]]:
+    def users(self, data: MemoryData | None = None) -> dict[UserKey, tuple[bytes, bytes | None]]:
         """Every user's position and state, as bytes."""
-        with self.data.lock:
-            return {key: value for shard in self.data.stored for key, value in shard.users.items()}
+        data = data or self.data
+        with data.lock:
+            return {key: value for shard in data.stored for key, value in shard.users.items()}
 
     def aggregates(self) -> dict[int, tuple[float, int]]:
         """Popularity (log2) and users of each item, as the index reads them."""
@@ -195,6 +206,10 @@ def _nothing_to_load(announced: ReleaseAnnouncement) -> Serving:
     raise AssertionError(f"no release was expected, but {announced.release}")
 
 
+def _nothing_to_open(announced: ReleaseAnnouncement) -> tuple[Encoder, Serving]:
+    raise AssertionError(f"no release of another space was expected, but {announced.release}")
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What a test may change of a worker."""
@@ -215,6 +230,9 @@ class Setup:
     drain: float = 10.0
     fail_point: Callable[[int], None] = lambda _step: None
     load: Callable[[ReleaseAnnouncement], Serving] = _nothing_to_load
+    open: Callable[[ReleaseAnnouncement], tuple[Encoder, Serving]] = _nothing_to_open
+    first: Callable[[], tuple[Encoder, Serving]] = lambda: (DummyEncoder(), built_in())
+    pending: ReleaseAnnouncement | None = None
 
 
 class Worker:
@@ -234,7 +252,6 @@ class Worker:
 
     def _parts(self) -> Parts:
         world, setup = self.world, self.setup
-        encoder, lock = DummyEncoder(), threading.Lock()
 
         class Reader(setup.reader):  # type: ignore[misc, name-defined]
             def commit(self, offsets: Mapping[int, Committed]) -> None:
@@ -245,21 +262,40 @@ class Worker:
             made: MemoryReader = Reader(world.broker, TEXTS, setup.group, listener, setup.drain)
             return made
 
-        store, log = setup.store(world.data), MemoryLog(world.broker, RELEASES)
+        log, lane = MemoryLog(world.broker, RELEASES), self._lane(*setup.first())
+        notes = MemoryStore(world.data)
 
         def note(serving: Serving) -> None:
-            store.note(f"served:{setup.group}", str(serving.path))
+            notes.note(f"served:{setup.group}", str(serving.path))
 
         return Parts(
             make_reader=make_reader,
+            make_shadow=lambda listener: MemoryShadow(world.broker, TEXTS, setup.group, listener),
             make_delivery=self._delivery,
-            store=store,
-            encoder=encoder,
-            make_index=lambda head: Index(encoder.dimension, 4 << 20, interest=head),
-            swap=Swap(log, setup.load, built_in(), self.metrics, self.health, note),
+            lane=lane,
+            swap=Swap(
+                log,
+                lambda told, _: setup.load(told),
+                lambda told: self._lane(*setup.open(told)),
+                lane,
+                self.metrics,
+                self.health,
+                note,
+                setup.pending,
+            ),
             user_key=key_of,
-            catalogue=None if setup.catalogue is None else setup.catalogue(lock),
+            open_space=lambda space, _: MemoryStore(world.of_space(space)),
+        )
+
+    def _lane(self, encoder: Encoder, serving: Serving) -> Lane:
+        lock, setup = threading.Lock(), self.setup
+        return Lane(
+            serving=serving,
+            encoder=encoder,
             encode_lock=lock,
+            store=setup.store(self.world.of_space(encoder.space)),
+            make_index=lambda head: Index(encoder.dimension, 4 << 20, interest=head),
+            catalogue=None if setup.catalogue is None else setup.catalogue(lock),
         )
 
     def _delivery(self, reader: Reader, start_over: Callable[[], None]) -> Delivery:
@@ -282,6 +318,7 @@ class Worker:
             batch_max_age=setup.batch_max_age,
             batches_in_flight=setup.batches_in_flight,
             refresh_seconds=0.02,
+            backfill_share=1.0,
             fail_point=setup.fail_point,
         )
 

@@ -19,6 +19,7 @@ from model.fetch import fetch
 from model.head import Head
 from model.health import Health
 from model.index import Index
+from model.manifest import read_manifest
 from model.nearest import Nearest, NumpyNearest
 from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
@@ -40,9 +41,11 @@ from worker.broker.kafka import KafkaReader
 from worker.broker.kafka_log import KafkaLog
 from worker.broker.kafka_publisher import KafkaPublisher
 from worker.broker.kafka_rights import Rights, check_rights
+from worker.broker.kafka_shadow import KafkaShadow
 from worker.broker.kafka_transactions import KafkaTransactions
 from worker.catalogue import Catalogue
 from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
+from worker.lane import Lane
 from worker.loop import Assignments, Limits
 from worker.metrics import Metrics
 from worker.publish import Outbox
@@ -67,35 +70,49 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
     persist("kafka", lambda: check_rights(access, settings.name, _rights(namespace), settings.group))
     announcements = persist("kafka", lambda: _log(settings, MODEL_RELEASES))
     announced = announced_now(announcements, metrics, persist)
-    encoder, first = _first(settings, announced, persist, metrics, health)
+    encoder, first, pending = _first(settings, announced, persist, metrics, health)
     log.info("release %s: encoder %s on %s, space %s", first.release, encoder.name, encoder.backend, encoder.space[:12])
-    store = persist("redis", lambda: _store(settings, encoder.space))
+    notes = persist("redis", lambda: _store(settings, space=""))
 
     def note(serving: Serving) -> None:
-        persist("redis", lambda: store.note(_served(settings), str(serving.path)))
+        for name in _served(settings):
+            persist("redis", lambda name=name: notes.note(name, str(serving.path)))  # type: ignore[misc]
 
     note(first)
-    encode_lock = threading.Lock()
-    items = persist("kafka", lambda: _log(settings, ITEMS))
+    open_lane = partial(_lane, settings, persist, metrics)
+    lane = open_lane(encoder, first)
     parts = Parts(
         make_reader=lambda listener: persist("kafka", lambda: _reader(settings, listener)),
+        make_shadow=partial(_shadow, settings),
         make_delivery=partial(_delivery, settings, persist),
-        store=store,
-        encoder=encoder,
-        make_index=partial(_index, settings, encoder),
+        lane=lane,
         swap=Swap(
             announcements,
-            partial(_next, settings, Shared(encoder, encode_lock)),
-            first,
+            partial(_next, settings),
+            lambda told: open_lane(*_announced(settings, told)),
+            lane,
             metrics,
             health,
             note,
+            pending,
         ),
         user_key=partial(user_key, secret=settings.user_key_secret.get_secret_value().encode()),
-        catalogue=Catalogue(items, encoder, encode_lock, lambda reason: metrics.items_bad.labels(reason).inc()),
-        encode_lock=encode_lock,
+        open_space=lambda space, shards: _store(settings, space, shards),
     )
     return Service(parts, _options(settings), metrics, health, persist)
+
+
+def _lane(settings: WorkerSettings, persist: Persistent, metrics: Metrics, encoder: Encoder, serving: Serving) -> Lane:
+    lock = threading.Lock()
+    items = persist("kafka", lambda: _log(settings, ITEMS))
+    return Lane(
+        serving=serving,
+        encoder=encoder,
+        encode_lock=lock,
+        store=persist("redis", lambda: _store(settings, encoder.space)),
+        make_index=partial(_index, settings, encoder),
+        catalogue=Catalogue(items, encoder, lock, lambda reason: metrics.items_bad.labels(reason).inc()),
+    )
 
 
 def _rights(namespace: str) -> Rights:
@@ -121,14 +138,15 @@ def _first(
     persist: Persistent,
     metrics: Metrics,
     health: Health,
-) -> tuple[Encoder, Serving]:
-    """The release that this worker begins with, and its encoder."""
+) -> tuple[Encoder, Serving, ReleaseAnnouncement | None]:
+    """The release that this worker begins with, its encoder, and the announcement that it is to follow then."""
     load, limit = _load(settings), settings.items_per_answer
 
     def last() -> Path | None:
         notes = persist("redis", lambda: _store(settings, space=""))
-        place = notes.noted(_served(settings))
+        places = [persist("redis", lambda name=name: notes.noted(name)) for name in _served(settings)]  # type: ignore[misc]
         notes.close()
+        place = next((found for found in places if found is not None), None)
         return None if place is None else fetch(settings.release_place, Path(place).name).path
 
     def builtin() -> Path:
@@ -147,34 +165,57 @@ def _first(
         load_announced=partial(load_announced, place=settings.release_place, load=load, limit=limit),
         load=partial(load_served, load=load, limit=limit),
         last=last,
+        space_of=lambda path: read_manifest(path)[1].space,
         builtin=builtin,
         on_refused=partial(tell_refused, metrics=metrics, health=health),
     )
 
 
-def _next(settings: WorkerSettings, running: Encoder, announced: ReleaseAnnouncement) -> Serving:
+def _next(settings: WorkerSettings, announced: ReleaseAnnouncement, lane: Lane) -> Serving:
     """What was announced, for the encoder in service."""
-    load = partial(_load(settings), running=running)
+    load = partial(_load(settings), running=Shared(lane.encoder, lane.encode_lock))
     limit = settings.items_per_answer
-    return load_announced(announced, place=settings.release_place, load=load, limit=limit, space=running.space)[1]
+    return load_announced(announced, place=settings.release_place, load=load, limit=limit)[1]
+
+
+def _announced(settings: WorkerSettings, announced: ReleaseAnnouncement) -> tuple[Encoder, Serving]:
+    """What was announced, with its own encoder."""
+    return load_announced(
+        announced, place=settings.release_place, load=_load(settings), limit=settings.items_per_answer
+    )
 
 
 def _load(settings: WorkerSettings) -> partial[Release]:
     return partial(load_release, cache=settings.cache, device=settings.device, backend=settings.backend)
 
 
-def _served(settings: WorkerSettings) -> str:
-    return f"served:{settings.group}"
+def _served(settings: WorkerSettings) -> tuple[str, str]:
+    """Under these names Redis keeps which release this worker, and which its group, has served last."""
+    return f"served:{settings.group}:{settings.name}", f"served:{settings.group}"
 
 
-def _store(settings: WorkerSettings, space: str) -> RedisStore:
+def _store(settings: WorkerSettings, space: str, shards: int | None = None) -> RedisStore:
     return RedisStore.connect(
         settings.redis_url.get_secret_value(),
         namespace=settings.namespace,
         space=space,
-        shards=settings.shards,
+        shards=settings.shards if shards is None else shards,
         user_ttl_ms=int(settings.user_ttl_days * DAY_MS),
+        space_ttl_ms=int(settings.space_ttl_days * DAY_MS),
     )
+
+
+def _shadow(settings: WorkerSettings, listener: Assignments) -> KafkaShadow:
+    reader = KafkaReader(
+        access=settings.kafka(),
+        topic=topic_name(USER_TEXT, settings.namespace),
+        group=settings.group,
+        client_id=f"{settings.name}-backfill",
+        listener=listener,
+        session_timeout_ms=settings.session_timeout_ms,
+        drain_seconds=settings.drain_seconds,
+    )
+    return KafkaShadow(reader, listener)
 
 
 def _reader(settings: WorkerSettings, listener: Assignments) -> KafkaReader:
@@ -257,6 +298,7 @@ def _options(settings: WorkerSettings) -> Options:
         batch_max_age=settings.batch_max_age_ms / 1000,
         batches_in_flight=settings.batches_in_flight,
         refresh_seconds=settings.refresh_seconds,
+        backfill_share=settings.backfill_share,
         fail_point=_fail_point(settings.fail_point),
     )
 

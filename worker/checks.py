@@ -67,6 +67,10 @@ class Checks:
         self._settled: dict[int, int] = {}
         """Partition → the offset at which the data that Redis held before was last seen to be committed."""
 
+    def exchange(self, store: Store) -> None:
+        """Another space is in service, of the same data."""
+        self._store = store
+
     def begin(self, number: int, held: Callable[[], bool]) -> Beginning:
         """Where to begin reading a partition that was just given to this worker or set back.
 

@@ -112,6 +112,27 @@ class AtLeastOnce:
         self._publisher.close()
 
 
+class Withheld:
+    """Of a back-fill: nothing goes out, nothing is committed; that a batch is through is noted."""
+
+    def open(self) -> None:
+        """Nothing."""
+
+    def send(self, work: Outgoing) -> None:
+        """Nothing is sent."""
+
+    def publish(self, work: Outgoing) -> None:
+        """Nothing was sent."""
+
+    def commit(self, work: Outgoing, instance: str) -> bool:  # noqa: ARG002
+        work.batch.drop_dead()
+        _note_progress(work.batch)
+        return False
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class ExactlyOnce:
     """start_over: read all partitions again from what is committed. max_bytes: see AtLeastOnce."""
 

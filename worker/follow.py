@@ -44,6 +44,10 @@ class Follower:
         self._next_refresh = 0.0
         self.index = make_index(head)
 
+    def tell(self, metrics: Metrics) -> None:
+        """From now on on these."""
+        self._metrics = metrics
+
     def due(self) -> bool:
         """Whether it is time to look at the feed again."""
         return time.monotonic() >= self._next_refresh

@@ -15,19 +15,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from model.encoder.base import Encoder
 from model.health import Health
 from model.users import UserKey
 from worker.batch import Batch, Batcher
-from worker.broker.base import BrokerUnavailable, CommitRefused, Reader, Record
-from worker.checks import Checks
+from worker.broker.base import BrokerUnavailable, CommitRefused, Record, Source
+from worker.checks import Beginning
 from worker.decode import Breaker, Entry, decode
 from worker.metrics import Metrics
 from worker.partition import InFlight, Lease, Partition, PartitionState
 from worker.pipeline import Pipeline, Work
-from worker.progress import Progress
+from worker.progress import Named, Progress
 from worker.stages import Stage
 from worker.store.base import Store, StoreUnavailable
 from worker.stretches import read_stretches, skip_note
@@ -74,11 +74,23 @@ class Assignments:
         self.news.put((False, partitions))
 
 
+class Checks(Protocol):
+    """What is to be found out before a partition is read, and looked at now and then: see worker/checks.py."""
+
+    def begin(self, number: int, held: Callable[[], bool]) -> Beginning: ...
+
+    def identify(self) -> None: ...
+
+    def watch_group(self, now: float) -> None: ...
+
+
 class Loop:
+    """between: called once a turn, in the polling thread, with the partitions. name: put before what is logged."""
+
     def __init__(
         self,
         *,
-        reader: Reader,
+        reader: Source,
         store: Store,
         encoder: Encoder,
         pipeline: Pipeline,
@@ -92,6 +104,8 @@ class Loop:
         metrics: Metrics,
         health: Health,
         fail_point: Callable[[int], None],
+        between: Callable[[Mapping[int, Partition]], None] = lambda _: None,
+        name: str = "",
     ) -> None:
         self._reader = reader
         self._store = store
@@ -107,8 +121,10 @@ class Loop:
         self._metrics = metrics
         self._health = health
         self._fail_point = fail_point
+        self._between = between
+        self._log = Named(name)
         self._partitions: dict[int, Partition] = {}
-        self._progress = Progress(self._partitions, reader, metrics, health)
+        self._progress = Progress(self._partitions, reader, metrics, health, self._log)
         self._pending: deque[Batch] = deque()
         self._held = False
         self._refused = -1
@@ -128,6 +144,7 @@ class Loop:
             if stage.failure is not None:
                 raise stage.failure
         self._follow_group()
+        self._between(self._partitions)
         if self.start_over.is_set():
             self._set_back()
         now = time.monotonic()
@@ -155,12 +172,12 @@ class Loop:
             records = self._reader.poll(self._patience(), self._limits.max_records)
         except BrokerUnavailable as error:
             if self._health.trouble("poll", f"kafka gives no records: {error}"):
-                log.warning("kafka gives no records, trying again: %s", error)
+                self._log.warning("kafka gives no records, trying again: %s", error)
             self._metrics.retries.labels("kafka").inc()
             self.stopping.wait(_POLL)
             return {}
         if self._health.clear("poll"):
-            log.info("kafka gives records again")
+            self._log.info("kafka gives records again")
         return records
 
     def _patience(self) -> float:
@@ -259,7 +276,7 @@ class Loop:
                     partition.move(PartitionState.CHECKING)
                 elif number in self._partitions:
                     self._give_up(self._partitions.pop(number))
-            log.info("partitions %s: %s", "assigned" if given else "revoked", sorted(numbers))
+            self._log.info("partitions %s: %s", "assigned" if given else "revoked", sorted(numbers))
             self._progress.report()
 
     def _give_up(self, partition: Partition) -> None:
@@ -291,7 +308,7 @@ class Loop:
             self._begin(partition)
         except (BrokerUnavailable, StoreUnavailable, CommitRefused) as error:
             if self._health.trouble(f"partition {number}", f"partition {number} cannot be checked: {error}"):
-                log.warning("partition %d cannot be checked, trying again: %s", number, error)
+                self._log.warning("partition %d cannot be checked, trying again: %s", number, error)
             return False
         self._health.clear(f"partition {number}")
         self._progress.report()
@@ -310,24 +327,34 @@ class Loop:
             self._reader.resume([number])
         partition.move(PartitionState.HEALING if found.heals else PartitionState.RUNNING)
         if found.heals:
-            log.warning("partition %d: healing from offset %d to %d", number, found.start, found.publish_from)
+            self._log.warning("partition %d: healing from offset %d to %d", number, found.start, found.publish_from)
         else:
-            log.info("partition %d: running from offset %d", number, found.start)
+            self._log.info("partition %d: running from offset %d", number, found.start)
 
     def _set_back(self) -> None:
         """Redis lost writes, or a transaction ended nobody knows how: every partition is checked again, and read from
         where Redis and the group now stand."""
         self.start_over.clear()
-        held = [partition for partition in self._partitions.values() if partition.lease is not None]
-        if held:
-            log.warning("checking all partitions again")
-        for partition in held:
-            self._recheck(partition)
+        if any(partition.lease is not None for partition in self._partitions.values()):
+            self._log.warning("checking all partitions again")
+        self.recheck_all()
         try:
             self._checks.identify()
         except StoreUnavailable as error:
-            log.debug("whose data Redis holds cannot be read: %s", error)
+            self._log.debug("whose data Redis holds cannot be read: %s", error)
             self.start_over.set()
+
+    def exchange(self, store: Store, encoder: Encoder, pipeline: Pipeline) -> None:
+        """Another space from here on, in the polling thread, while nothing is under way: every partition is checked
+        anew, and so begins where the new space and the group stand."""
+        self._store, self._encoder, self._pipeline = store, encoder, pipeline
+        self.recheck_all()
+
+    def recheck_all(self) -> None:
+        """Forget what is collected, and check again where every partition begins."""
+        for partition in self._partitions.values():
+            if partition.lease is not None:
+                self._recheck(partition)
 
     def _recheck(self, partition: Partition) -> None:
         partition.end_lease()
@@ -346,12 +373,12 @@ class Loop:
             f"`kindred offsets skip {number} --to OFFSET`."
         )
         self._health.trouble(f"partition {number}", remedy)
-        log.error("%s", remedy)
+        self._log.error("%s", remedy)
         partition.tripped = offset
         try:
             self._store.note(f"paused:{number}", str(offset))
         except StoreUnavailable as error:
-            log.warning("the next owner of partition %d will count its bad records anew: %s", number, error)
+            self._log.warning("the next owner of partition %d will count its bad records anew: %s", number, error)
         self._progress.report()
 
     def _read_requests(self, partition: Partition) -> None:
@@ -372,7 +399,7 @@ class Loop:
                         partition.breaker.reset()
                         self._recheck(partition)
         except StoreUnavailable as error:
-            log.debug("operators' requests cannot be read: %s", error)
+            self._log.debug("operators' requests cannot be read: %s", error)
         self._pipeline.abandon(lambda number: number in self._partitions or self._in_flight.busy([number]))
         if self._partitions:
             self._progress.measure()
@@ -394,7 +421,7 @@ class Loop:
             if any(stage.failure is not None for stage in self._stages):
                 break
             self._keep_place()
-        log.warning("drained only in part: what is left will be replayed by the next owner")
+        self._log.warning("drained only in part: what is left will be replayed by the next owner")
 
     def _keep_place(self) -> None:
         """Go on taking part in the group: while it moves it takes no commits of a member who does not poll. What a

@@ -91,6 +91,12 @@ class Metrics:
         self.swaps = Counter(
             "kindred_swaps", "Releases that took the place of another while running.", registry=registry
         )
+        self.backfill_remaining = Gauge(
+            "kindred_backfill_remaining",
+            "Events until another space, filled beside the one in service, takes its place.",
+            registry=registry,
+        )
+        self.backfill_eta = Gauge("kindred_backfill_eta_seconds", "Estimated time until then.", registry=registry)
         self.swap_seconds = Histogram(
             "kindred_swap_seconds",
             "From reading a release's announcement until it is in service.",

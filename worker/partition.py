@@ -133,6 +133,11 @@ class InFlight:
         with self._lock:
             return self._busy(partitions)
 
+    def any(self) -> bool:
+        """Whether any batch is under way."""
+        with self._lock:
+            return any(count > 0 for count in self._count.values())
+
     def drained(self, partitions: frozenset[int]) -> Future[None]:
         """Close the leases; completes when no batch under way holds any of the partitions. Who will not wait any longer
         cancels it. The leases end with it, either way."""

@@ -22,13 +22,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.clean import clean
 from model.encoder.base import Encoder, Tokens
+from model.index import Index
 from model.item_table import ItemEntry
 from model.update import LogEvent, Outcome, Update, update
 from worker.batch import Batch
@@ -40,8 +41,9 @@ from worker.heal import fell_back
 from worker.metrics import Metrics
 from worker.publish import Outbox, due, heals
 from worker.retry import Persistent
+from worker.serving import Serving
+from worker.spaces import Spaces
 from worker.store.base import FellBack, Identity, Store, StoreUnavailable, Watermarks, Write
-from worker.swap import Swap
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,19 @@ class Work:
     sent: Sent | None = None
 
 
+class Releases(Protocol):
+    """serving: what answers the next batch. take_over: between two batches, exchange it if another one is ready (see
+    worker/swap.py)."""
+
+    @property
+    def serving(self) -> Serving: ...
+
+    def take_over(self, index: Index, fail_point: Callable[[int], None]) -> None: ...
+
+
 class Pipeline:
+    """spaces: the other ones; None where somebody else sees to them."""
+
     def __init__(
         self,
         *,
@@ -78,7 +92,7 @@ class Pipeline:
         store: Store,
         follower: Follower,
         encode_lock: threading.Lock,
-        swap: Swap,
+        swap: Releases,
         outbox: Outbox,
         delivery: Delivery,
         persist: Persistent,
@@ -87,6 +101,7 @@ class Pipeline:
         user_ttl_ms: int,
         on_fell_back: Callable[[], None],
         fail_point: Callable[[int], None],
+        spaces: Spaces | None = None,
     ) -> None:
         self._encoder = encoder
         self._store = store
@@ -101,6 +116,7 @@ class Pipeline:
         self._user_ttl_ms = user_ttl_ms
         self._on_fell_back = on_fell_back
         self._fail_point = fail_point
+        self._spaces = spaces
         self._seconds = {step: metrics.stage_seconds.labels(step) for step in TIMED}
         self.left: Watermarks = [{} for _ in range(store.shards)]
         """The watermarks that this worker left on every shard."""
@@ -157,6 +173,7 @@ class Pipeline:
                 lease.alive = False  # what comes behind this batch must not be committed past it
             self._persist("redis", self._start_over)
             return
+        self._erase_elsewhere([entry.log for entry in read if entry.log is not None and entry.log.erases])
         self._fail_point(6)
         started = time.perf_counter()
         now_ms = int(time.time() * 1000)
@@ -173,6 +190,11 @@ class Pipeline:
         work.saved = True
         self._delivery.send(work)
         self._done("answer", started)
+
+    def _erase_elsewhere(self, tombstones: Sequence[LogEvent]) -> None:
+        spaces = self._spaces
+        if spaces is not None and tombstones:
+            self._persist("redis", lambda: spaces.erase(tombstones))
 
     def _update_and_save(self, work: Work, events: Sequence[LogEvent]) -> list[Outcome]:
         """Steps 5 and 6; again for the users whose write was refused, from what is stored by then."""
@@ -251,6 +273,8 @@ class Pipeline:
             log.debug("the feed cannot be read: %s", error)
 
     def _refreshed(self) -> Watermarks:
+        if self._spaces is not None:
+            self._spaces.tend()
         self.follower.refresh()
         return self._store.watermarks()
 

@@ -5,28 +5,45 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from model.health import Health
-from worker.broker.base import BrokerUnavailable, Reader
+from worker.broker.base import BrokerUnavailable, Source
 from worker.errors import WrongLog
 from worker.metrics import Metrics
 from worker.partition import Lease, Partition, PartitionState
-
-log = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 1.0
 """For asking partitions one by one; polling waits meanwhile."""
 
 
+class Named(logging.LoggerAdapter[logging.Logger]):
+    """Says before each line whose it is."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger(__name__))
+        self._name = name
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        return f"{self._name}{msg}", kwargs
+
+
 class Progress:
     """Belongs to the polling thread. partitions: those of this worker, kept up to date by the caller."""
 
-    def __init__(self, partitions: Mapping[int, Partition], reader: Reader, metrics: Metrics, health: Health) -> None:
+    def __init__(
+        self,
+        partitions: Mapping[int, Partition],
+        reader: Source,
+        metrics: Metrics,
+        health: Health,
+        log: logging.LoggerAdapter[logging.Logger],
+    ) -> None:
         self._partitions = partitions
         self._reader = reader
         self._metrics = metrics
         self._health = health
+        self._log = log
         self._healing_since = time.monotonic()
         self._silent: set[int] = set()
         """Partitions that did not answer alone when they were last asked: they are asked last."""
@@ -48,7 +65,7 @@ class Progress:
                 remaining, done = remaining + left, done + lease.done - partition.started
                 if not left:
                     partition.move(PartitionState.RUNNING)
-                    log.info("partition %d: healed", number)
+                    self._log.info("partition %d: healed", number)
         self._estimate(remaining, done)
 
     def _ends(self) -> dict[int, int]:
@@ -59,13 +76,13 @@ class Progress:
             ends = self._reader.ends(self._partitions)
         except BrokerUnavailable as error:
             if self._health.trouble("log", f"kafka does not answer: {error}"):
-                log.warning("kafka does not answer: %s", error)
+                self._log.warning("kafka does not answer: %s", error)
             self._metrics.unavailable.labels("kafka").set(1)
             # Nothing answers where all of them took long to fail.
             return self._ends_one_by_one() if time.monotonic() - began < PATIENCE_S else {}
         if self._health.clear("log"):
             self._metrics.unavailable.labels("kafka").set(0)
-            log.info("kafka answers again")
+            self._log.info("kafka answers again")
         return ends
 
     def _ends_one_by_one(self) -> dict[int, int]:
@@ -90,7 +107,7 @@ class Progress:
         try:
             return max(done, self._reader.position(partition.number) or 0)
         except BrokerUnavailable as error:
-            log.debug("the position of partition %d is not known: %s", partition.number, error)
+            self._log.debug("the position of partition %d is not known: %s", partition.number, error)
             return done
 
     def _check_ends(self, ends: Mapping[int, int]) -> None:
@@ -100,7 +117,7 @@ class Progress:
         try:
             bounds = self._reader.bounds(short) if short else {}
         except BrokerUnavailable as error:
-            log.debug("the end of the log cannot be made sure of: %s", error)
+            self._log.debug("the end of the log cannot be made sure of: %s", error)
             return
         for number, found in bounds.items():
             if found.end < committed[number]:

@@ -8,49 +8,54 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from model.encoder.base import Encoder
-from model.head import Head
 from model.health import Health
-from model.index import Index
 from model.users import UserKey
+from worker.backfill import Backfill, BackfillOptions
 from worker.batch import Batcher
-from worker.broker.base import Reader
-from worker.catalogue import Catalogue
+from worker.broker.base import Reader, Shadow
+from worker.carry import Carry
 from worker.checks import Checks, Start
 from worker.deliver import Delivery
 from worker.errors import WrongLog, WrongTopic
+from worker.exchange import Exchange
 from worker.follow import Follower
 from worker.heal import read_note
+from worker.lane import Lane
 from worker.loop import Assignments, Limits, Loop
 from worker.metrics import Metrics
 from worker.partition import InFlight
 from worker.pipeline import Pipeline, Work
 from worker.publish import Outbox
 from worker.retry import Persistent
+from worker.spaces import Spaces
 from worker.stages import Stage
-from worker.store.base import Store
+from worker.store.base import Identity, Store
 from worker.swap import Swap
 
 log = logging.getLogger(__name__)
 
+FILLING: Final = 10
+"""The fault tests call a step of a back-fill by its number and this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything a worker is made of. make_reader is given the listener that it shall call; make_delivery the reader,
-    and what makes all partitions be read again from what is committed."""
+    """Everything a worker is made of. make_reader and make_shadow are given the listener that they shall call;
+    make_delivery the reader, and what makes all partitions be read again from what is committed. lane: the one that the
+    worker begins with. open_space: (name, shards) → the store of another space of the namespace."""
 
     make_reader: Callable[[Assignments], Reader]
+    make_shadow: Callable[[Assignments], Shadow]
     make_delivery: Callable[[Reader, Callable[[], None]], Delivery]
-    store: Store
-    encoder: Encoder
-    make_index: Callable[[Head], Index]
+    lane: Lane
     swap: Swap
     user_key: Callable[[str], UserKey]
-    catalogue: Catalogue | None
-    encode_lock: threading.Lock
+    open_space: Callable[[str, int], Store]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Options:
     batch_max_age: float
     batches_in_flight: int
     refresh_seconds: float
+    backfill_share: float
     fail_point: Callable[[int], None]
 
 
@@ -85,43 +91,57 @@ class Service:
         self._assignments = Assignments(self._in_flight)
         self.reader = parts.make_reader(self._assignments)
         self._delivery = parts.make_delivery(self.reader, self._start_over)
-        self.pipeline = Pipeline(
-            encoder=parts.encoder,
-            store=parts.store,
-            follower=Follower(
-                parts.store,
-                parts.make_index,
-                parts.catalogue,
+        self.lane = parts.lane
+        self.pipeline = self._make_pipeline(
+            parts.lane,
+            Follower(
+                parts.lane.store,
+                parts.lane.make_index,
+                parts.lane.catalogue,
                 metrics,
                 options.refresh_seconds,
-                parts.swap.serving.head,
+                parts.lane.serving.head,
             ),
-            encode_lock=parts.encode_lock,
-            swap=parts.swap,
+        )
+        self._stages = self._make_stages(options.batches_in_flight)
+        self._exchange = Exchange(self._make_backfill, self._serve, self._recheck, self._in_flight, metrics, health)
+        self._loop: Loop | None = None
+        self._checks: Checks | None = None
+        self._topic_id = ""
+        self._stopping = threading.Event()
+        self._running = threading.Event()
+
+    def _make_pipeline(self, lane: Lane, follower: Follower) -> Pipeline:
+        options = self._options
+        spaces = Spaces(
+            lane.store,
+            self._parts.open_space,
+            newcomer_events=options.newcomer_events,
+            user_ttl_ms=options.user_ttl_ms,
+        )
+        return Pipeline(
+            encoder=lane.encoder,
+            store=lane.store,
+            follower=follower,
+            encode_lock=lane.encode_lock,
+            swap=self._parts.swap,
             outbox=options.outbox,
             delivery=self._delivery,
-            persist=persist,
-            metrics=metrics,
+            persist=self._persist,
+            metrics=self._metrics,
             newcomer_events=options.newcomer_events,
             user_ttl_ms=options.user_ttl_ms,
             on_fell_back=self._start_over,
             fail_point=options.fail_point,
+            spaces=spaces,
         )
-        self._stages = self._make_stages(options.batches_in_flight)
-        self._loop: Loop | None = None
-        self._stopping = threading.Event()
-        self._running = threading.Event()
 
     def _make_stages(self, capacity: int) -> list[Stage]:
         waiting = self._metrics.stage_queue.labels
-        commit = Stage("commit", self.pipeline.settle, self._finished, capacity=capacity, waiting=waiting("commit"))
+        # The pipeline is another one once another space is in service.
+        commit = Stage("commit", self._settle, self._finished, capacity=capacity, waiting=waiting("commit"))
         update = Stage(
-            "update",
-            self.pipeline.apply,
-            commit.put,
-            capacity=capacity,
-            waiting=waiting("update"),
-            idle=self.pipeline.maintain,
+            "update", self._apply, commit.put, capacity=capacity, waiting=waiting("update"), idle=self._maintain
         )
         encode = Stage("encode", self._encode, update.put, capacity=capacity, waiting=waiting("encode"))
         return [encode, update, commit]
@@ -129,6 +149,15 @@ class Service:
     def _encode(self, work: Work) -> None:
         self.pipeline.encode(work)
         self._options.fail_point(4)
+
+    def _apply(self, work: Work) -> None:
+        self.pipeline.apply(work)
+
+    def _settle(self, work: Work) -> None:
+        self.pipeline.settle(work)
+
+    def _maintain(self) -> None:
+        self.pipeline.maintain()
 
     def _finished(self, work: Work) -> None:
         self._in_flight.leave(work.held)
@@ -143,11 +172,12 @@ class Service:
         Raises OperatorNeeded's kin, and what the persistent calls raise once they are abandoned.
         """
         parts, options = self._parts, self._options
+        lane = parts.lane
         self._health.state = "warming up"
-        parts.encoder.encode(parts.encoder.tokenise(["A newcomer writes a first sentence."]))
+        lane.encoder.encode(lane.encoder.tokenise(["A newcomer writes a first sentence."]))
         self._check_topic()
         self._delivery.open()  # before commits are read: what an earlier worker left open hides them
-        topic_id = self._persist("kafka", self.reader.topic_id)
+        topic_id = self._topic_id = self._persist("kafka", self.reader.topic_id)
         committed = self._persist("kafka", lambda: [self.reader.committed(p) for p in self.reader.partitions()])
         notes = [read_note(found.metadata) for found in committed if found is not None]
         previous = frozenset(instance for instance, _ in notes if instance is not None)
@@ -159,15 +189,16 @@ class Service:
                 "or an empty database and a new consumer group (KINDRED_REDIS_URL, KINDRED_GROUP)."
             )
         self._health.state = "loading the index"
-        if parts.catalogue is not None:
-            parts.catalogue.start()
-            while not parts.catalogue.complete.wait(0.1) and not self._stopping.is_set():
+        if lane.catalogue is not None:
+            lane.catalogue.start()
+            while not lane.catalogue.complete.wait(0.1) and not self._stopping.is_set():
                 self.pipeline.follower.take_over()
         self._persist("redis", self.pipeline.follower.load)
+        self._checks = Checks(self.reader, lane.store, identity, self._identify, options.start, self._metrics)
         self._loop = Loop(
             reader=self.reader,
-            store=parts.store,
-            encoder=parts.encoder,
+            store=lane.store,
+            encoder=lane.encoder,
             pipeline=self.pipeline,
             batcher=Batcher(
                 max_events=options.batch_max_events,
@@ -178,17 +209,66 @@ class Service:
             assignments=self._assignments,
             in_flight=self._in_flight,
             user_key=parts.user_key,
-            checks=Checks(self.reader, parts.store, identity, self.pipeline.identify, options.start, self._metrics),
+            checks=self._checks,
             limits=options.limits,
             metrics=self._metrics,
             health=self._health,
             fail_point=options.fail_point,
+            between=self._exchange.turn,
         )
         for stage in self._stages:
             stage.start()
-        parts.swap.start(lambda: self.pipeline.follower.index)
+        parts.swap.start(lambda: self.pipeline.follower.index, self._exchange.ask)
         self.reader.join()
         log.info("joined the group with %d donors in the index", self.pipeline.follower.index.donors)
+
+    def _identify(self, topic_id: str, previous: frozenset[str]) -> Identity:
+        return self.pipeline.identify(topic_id, previous)
+
+    # From one space to another, in the polling thread (see worker/exchange.py).
+
+    def _make_backfill(self, lane: Lane, began: float) -> Backfill:
+        options, own = self._options, self.lane
+        return Backfill(
+            lane,
+            self._parts.make_shadow,
+            self._parts.user_key,
+            options.outbox,
+            BackfillOptions(
+                share=options.backfill_share,
+                newcomer_events=options.newcomer_events,
+                user_ttl_ms=options.user_ttl_ms,
+                batch_max_events=options.batch_max_events,
+                batch_max_tokens=options.batch_max_tokens,
+                batch_max_age=options.batch_max_age,
+                batches_in_flight=options.batches_in_flight,
+                refresh_seconds=options.refresh_seconds,
+                drain=options.limits.drain,
+                fail_point=lambda step: options.fail_point(FILLING + step),
+            ),
+            carry=Carry(lambda: self._parts.open_space(own.serving.space, own.store.shards), lane.encoder.dimension),
+            busy=self._in_flight.any,
+            topic_id=self._topic_id,
+            began=began,
+        )
+
+    def _serve(self, filled: Backfill) -> None:
+        """What was filled serves from here on: nothing is under way, and every partition is checked anew."""
+        if self._loop is None or self._checks is None:
+            raise RuntimeError("start() comes before an exchange")
+        began, before = time.monotonic(), self.lane
+        filled.follower.tell(self._metrics)
+        pipeline = self._make_pipeline(filled.lane, filled.follower)
+        pipeline.instance = filled.instance
+        self.lane, self.pipeline = filled.lane, pipeline
+        self._checks.exchange(filled.lane.store)
+        self._loop.exchange(filled.lane.store, filled.lane.encoder, pipeline)
+        self._parts.swap.moved(filled.lane, filled.began, time.monotonic() - began)
+        threading.Thread(target=before.close, name="close", daemon=True).start()  # polling does not wait for it
+
+    def _recheck(self) -> None:
+        if self._loop is not None:
+            self._loop.recheck_all()
 
     def _check_topic(self) -> None:
         reader = self.reader
@@ -224,14 +304,13 @@ class Service:
     def close(self) -> None:
         """Stop the threads, then leave the group and let everything go. Works after a failed `start` too."""
         self._persist.abandon.set()
+        self._exchange.close()
         for stage in self._stages:
             stage.stop(2.0)
         self._in_flight.abandon()
-        for part in (self.reader, self._delivery, self._parts.store):
+        self._parts.swap.stop()
+        for part in (self.reader, self._delivery, self.lane):
             try:
                 part.close()
             except Exception as error:
                 log.warning("closing %s: %s", type(part).__name__, error)
-        self._parts.swap.stop()
-        if self._parts.catalogue is not None:
-            self._parts.catalogue.stop()

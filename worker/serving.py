@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from model.encoder.base import Encoder, Tokens, Vectors
-from model.errors import Refusal, ReleaseRefused, ReleasesUnreachable, ReleaseUnwritten
+from model.errors import ModelError, Refusal, ReleaseRefused, ReleasesUnreachable, ReleaseUnwritten
 from model.fetch import fetch, name_under
 from model.head import Head
 from model.index import Index
@@ -82,24 +82,20 @@ def load_served(path: Path, *, load: Load, limit: int) -> tuple[Encoder, Serving
 
 
 def load_announced(
-    announced: ReleaseAnnouncement, *, place: ReleasePlace, load: Load, limit: int, space: str | None = None
+    announced: ReleaseAnnouncement, *, place: ReleasePlace, load: Load, limit: int
 ) -> tuple[Encoder, Serving]:
-    """The announced release, if it lies in `place` and is what was announced. space: of the encoder in service, where
-    only a release of the same can be served.
-
-    Raises ReleaseRefused.
-    """
+    """The announced release, if it lies in `place` and is what was announced. Raises ReleaseRefused."""
     try:
         whole = fetch(place, name_under(place, _path(announced.uri)), announced.sha256)
     except (ReleasesUnreachable, ReleaseUnwritten) as error:
         raise ReleaseRefused(
             Refusal.UNREACHABLE, str(error), "mend that, then announce it again or restart the workers"
         ) from error
-    if space not in (None, whole.manifest.space):
+    if announced.space != whole.manifest.space:
         raise ReleaseRefused(
             Refusal.SPACE,
-            f"its space is {whole.manifest.space}, the one in service is {space}",
-            "restart the workers: one that starts serves it and heals its space from the log",
+            f"its space is {whole.manifest.space}, the announcement says {announced.space}",
+            "announce it again with `kindred model promote`",
         )
     if announced.verdict == "reject":
         log.warning("the release %s was judged to be rejected and is announced all the same", announced.release)
@@ -112,14 +108,18 @@ def first_release(
     load_announced: Callable[[ReleaseAnnouncement], tuple[Encoder, Serving]],
     load: Callable[[Path], tuple[Encoder, Serving]],
     last: Callable[[], Path | None],
+    space_of: Callable[[Path], str],
     builtin: Callable[[], Path],
     on_refused: Callable[[str, ReleaseRefused], None],
-) -> tuple[Encoder, Serving]:
+) -> tuple[Encoder, Serving, ReleaseAnnouncement | None]:
     """What a worker that starts serves: the announced release; where it is refused the last one that the group served,
     then the built-in one; without an announcement the built-in one, then the last one.
 
-    last: where that lies, None where there is none. builtin: where that lies, written if need be. on_refused: told the
-    announced release's name. Raises ReleaseRefused when all are refused, the last one.
+    Where the last one is of another space than the announced one, the worker begins with the last one, whose states
+    are there, and is given the announcement back: it fills the other space while it answers.
+
+    last: where that lies, None where there is none. space_of: a release directory's. builtin: where that lies, written
+    if need be. on_refused: told the announced release's name. Raises ReleaseRefused when all are refused, the last one.
     """
 
     def load_last() -> tuple[Encoder, Serving] | None:
@@ -132,7 +132,13 @@ def first_release(
 
     if announced is not None:
         try:
-            return load_announced(announced)
+            path = last()
+            if path is not None and space_of(path) != announced.space:
+                return *load(path), announced
+        except (ModelError, OSError) as error:
+            log.info("the last release of this group is not what this worker begins with: %s", error)
+        try:
+            return *load_announced(announced), None
         except ReleaseRefused as refused:
             on_refused(announced.release, refused)
         try:
@@ -140,16 +146,16 @@ def first_release(
         except ReleaseRefused as refused:
             log.error("the last release of this group is not served either: %s", refused)
             found = None
-        return found or load(builtin())
+        return *(found or load(builtin())), None
     path = builtin()
     try:
-        return load(path)
+        return *load(path), None
     except ReleaseRefused as refused:
         log.error("%s", refused)
         found = load_last()
         if found is None:
             raise
-        return found
+        return *found, None
 
 
 class Shared:

@@ -69,8 +69,21 @@ class WorkerSettings(ConnectionSettings):
     refresh_seconds: float = Field(
         1.0, gt=0, description="How often the donor index follows Redis' feed and the watermarks are checked."
     )
+    backfill_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of the time that filling another space may encode while the space in service has work to "
+        "do; 1 for as fast as it goes.",
+    )
+    space_ttl_days: float = Field(
+        7.0, gt=0, description="States of a space that no worker has served or filled for this long leave Redis."
+    )
     index_bytes: int = Field(
-        2 * 2**30, ge=2**20, description="Byte budget of the donor index; the least recently active donors go first."
+        2 * 2**30,
+        ge=2**20,
+        description="Byte budget of the donor index; the least recently active donors go first. While another space "
+        "is filled there are two.",
     )
     donor_min_events: int = Field(1, ge=1, description="Events a user needs to be a donor.")
     min_donors: int = Field(
@@ -92,9 +105,10 @@ class WorkerSettings(ConnectionSettings):
 
     fail_point: str | None = Field(
         None,
-        pattern=r"^[0-8]:[1-9][0-9]*(:stop)?$",
+        pattern=r"^1?[0-8]:[1-9][0-9]*(:stop)?$",
         description="For fault tests, STEP:COUNT: SIGKILL to itself after that step was done COUNT times, 0 being the "
-        "middle of a swap of releases; with :stop behind it SIGSTOP, as a machine that freezes.",
+        "middle of a swap of releases, 11 to 18 the steps of a back-fill; with :stop behind it SIGSTOP, as a machine "
+        "that freezes.",
     )
 
     @field_validator("start", mode="before")

@@ -1,13 +1,15 @@
-"""The hot swap: `model-releases` followed by a running worker, for releases of the space in service.
+"""The hot swap: `model-releases` followed by a running worker.
 
 A thread of its own reads, verifies, loads and computes the donors' interest vectors; nothing waits for it. The stage
 that owns the index then exchanges one reference between two batches, so that every batch is answered by one release.
-A release that is refused changes nothing. Whoever announces has decided: a verdict is logged, not judged here.
+A release of another space is filled first (worker/exchange.py). A release that is refused changes nothing. Whoever
+announces has decided: a verdict is logged, not judged here.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ from schemas.announcement import ReleaseAnnouncement
 from schemas.codec import decode_release_announcement
 from schemas.errors import BadRecord
 from worker.broker.base import Log, Record
+from worker.lane import Lane
 from worker.metrics import Metrics
 from worker.reading import Reading
 from worker.retry import Persistent
@@ -46,37 +49,53 @@ class _Ready:
 
 
 class Swap:
-    """load: an announcement → what it announces, verified; raises ReleaseRefused. note: keeps in Redis what is served.
+    """load: an announcement → what it announces, verified, for the lane in service. open_lane: the same for another
+    space. Both raise ReleaseRefused. note: keeps in Redis what is served. pending: announced, and to be considered as
+    soon as reading begins, because the worker begins with another space.
 
-    serving: what is in service, written by the thread that owns the index, in `take_over`.
+    serving: what is in service, written by the thread that owns the index, in `take_over`, and by `moved`.
     """
 
     def __init__(
         self,
         announcements: Log,
-        load: Callable[[ReleaseAnnouncement], Serving],
-        first: Serving,
+        load: Callable[[ReleaseAnnouncement, Lane], Serving],
+        open_lane: Callable[[ReleaseAnnouncement], Lane],
+        first: Lane,
         metrics: Metrics,
         health: Health,
         note: Callable[[Serving], None],
+        pending: ReleaseAnnouncement | None = None,
     ) -> None:
-        self.serving = first
+        self.serving = first.serving
+        self._lane = first
         self._load = load
+        self._open_lane = open_lane
         self._metrics = metrics
         self._health = health
         self._note = note
         self._index: Callable[[], Index] | None = None
-        self._last = first
+        self._ask: Callable[[Lane | None, float], None] = lambda _lane, _began: None
+        self._announced = pending
+        """The last announcement that could be read."""
+        self._again = pending is not None
+        """Whether it is to be considered, although nothing came."""
+        self._last = first.serving
         """The latest release that was found good."""
         self._loaded: tuple[Serving, float] | None = None
         """Found good just now; the topic is looked at once more before the work on the donors begins."""
         self._ready: deque[_Ready] = deque(maxlen=1)
+        self._lock = threading.Lock()
+        """Of what both threads write: lane, serving, ready."""
+        self._unnoted: Serving | None = None
+        """In service since the polling thread said so, which does not wait for Redis."""
         self._reading = Reading(announcements, "model-releases", self._take, piece=_PIECE)
-        _tell(first, metrics)
+        _tell(first.serving, metrics)
 
-    def start(self, index: Callable[[], Index]) -> None:
-        """index: the one in service."""
+    def start(self, index: Callable[[], Index], ask: Callable[[Lane | None, float], None]) -> None:
+        """index: the one in service. ask: to fill a lane and serve it, or with None to stay (see Exchange.ask)."""
         self._index = index
+        self._ask = ask
         self._reading.start()
 
     def stop(self) -> None:
@@ -89,25 +108,44 @@ class Swap:
         Raises what ended the reading, and what `note` raises.
         """
         self._reading.check()
-        if not self._ready:
-            return
-        ready, before = self._ready.popleft(), self.serving
-        began = time.perf_counter()
-        index.turn(ready.serving.head, ready.turned)
-        fail_point(SWAP)
-        self.serving = ready.serving
-        held, seconds = time.perf_counter() - began, time.monotonic() - ready.began
+        with self._lock:
+            unnoted, self._unnoted = self._unnoted, None
+        if unnoted is not None:
+            self._note(unnoted)
+        with self._lock:
+            if not self._ready:
+                return
+            ready, before = self._ready.popleft(), self.serving
+            if ready.serving.space != before.space:
+                self._again = True  # it was made ready for the space that was in service until just now
+                return
+            began = time.perf_counter()
+            index.turn(ready.serving.head, ready.turned)
+            fail_point(SWAP)
+            self.serving = ready.serving
+        self._tell_exchange(before, ready.serving, ready.began, time.perf_counter() - began)
+        self._note(ready.serving)
+
+    def moved(self, lane: Lane, began: float, held: float) -> None:
+        """Another space is in service. In the polling thread, while nothing is under way. began: when its release was
+        announced. held: seconds for which batches waited."""
+        with self._lock:
+            before, self._lane, self.serving = self.serving, lane, lane.serving
+            self._unnoted = lane.serving
+        self._tell_exchange(before, lane.serving, began, held)
+
+    def _tell_exchange(self, before: Serving, now: Serving, began: float, held: float) -> None:
+        seconds = time.monotonic() - began
         self._metrics.swaps.inc()
         self._metrics.swap_seconds.observe(seconds)
-        _tell(ready.serving, self._metrics)
+        _tell(now, self._metrics)
         log.info(
             "release %s takes the place of %s, %.1f s after it was announced; batches waited for %.0f ms",
-            ready.serving.release,
+            now.release,
             before.release,
             seconds,
             held * 1000,
         )
-        self._note(ready.serving)
 
     # In the reading thread.
 
@@ -115,27 +153,52 @@ class Swap:
         """One poll. What came while a release was loaded is read before that goes on: only the last one matters."""
         announced = latest(records, self._metrics)
         if announced is not None:
+            self._announced = announced
+        elif self._again:
+            announced, self._last = self._announced, self.serving
+        self._again = False
+        if announced is not None:
             self._loaded = self._considered(announced)
         elif self._loaded is not None and self._index is not None:
             (found, began), self._loaded = self._loaded, None
             index = self._index()
             turned = None if index.head is found.head else index.turned(found.head)
             self._last = found
-            self._ready.append(_Ready(found, turned, began))
+            with self._lock:
+                self._ready.append(_Ready(found, turned, began))
 
     def _considered(self, announced: ReleaseAnnouncement) -> tuple[Serving, float] | None:
+        """A release of the space in service that is to be made ready; None where there is none."""
         began = time.monotonic()
         if announced.sha256 == self._last.sha256:
             self._health.take_back(NOTICE)
             return None
+        with self._lock:
+            lane, serving = self._lane, self.serving
         try:
-            found = self._load(announced)
+            if announced.sha256 == serving.sha256:
+                found = serving  # back to what is still in service, while another was being made ready
+            elif announced.space == serving.space:
+                found = self._load(announced, lane)
+            else:
+                other = self._open_lane(announced)
+                self._health.take_back(NOTICE)
+                self._last = other.serving
+                self._ask(other, began)
+                return None
         except ReleaseRefused as refused:
             tell_refused(announced.release, refused, self._metrics, self._health)
             return None
         self._health.take_back(NOTICE)
-        if found.head_sha256 == self._last.head_sha256:
-            found = replace(found, head=self._last.head)  # the donors' interest vectors stay
+        self._ask(None, began)
+        if found is serving:
+            with self._lock:
+                self._ready.clear()
+            self._last = serving
+            return None
+        known = self._last if self._last.space == found.space else serving
+        if found.head_sha256 == known.head_sha256:
+            found = replace(found, head=known.head)  # the donors' interest vectors stay
         return found, began
 
 

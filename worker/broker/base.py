@@ -7,7 +7,7 @@ no I/O; see `RebalanceListener`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -71,18 +71,66 @@ class RebalanceListener(Protocol):
         ...
 
 
-class Reader(Protocol):
-    """A member of the consumer group on one topic. `poll` and the calls about partitions belong to one thread; `commit`
-    may be called from another."""
+class Source(Protocol):
+    """One topic's partitions, read from where one is set. All calls belong to one thread."""
 
     topic: str
 
-    def join(self) -> None:
-        """Become a member; partitions come with a later poll."""
-        ...
-
     def partitions(self) -> Sequence[int]:
         """All partitions of the topic; empty when it does not exist."""
+        ...
+
+    def poll(self, timeout_s: float, max_records: int) -> Mapping[int, Sequence[Record]]:
+        """Records by partition, in offset order. Raises BrokerUnavailable."""
+        ...
+
+    def joined(self) -> bool:
+        """Whether this reader has its place (it may own nothing)."""
+        ...
+
+    def seek(self, partition: int, offset: int) -> None: ...
+
+    def position(self, partition: int) -> int | None:
+        """The offset that is polled next, also past offsets that hold no record; None when it is not known now."""
+        ...
+
+    def pause(self, partitions: Iterable[int]) -> None: ...
+
+    def resume(self, partitions: Iterable[int]) -> None: ...
+
+    def committed(self, partition: int) -> Committed | None:
+        """What the group has committed."""
+        ...
+
+    def commits(self) -> dict[int, Committed]:
+        """What the group has committed, of every partition, this worker's or not."""
+        ...
+
+    def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]: ...
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Partition → the log's end as it is told without reading: cheap, for measuring lag; may be a batch short."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group, where it is a member. The listener's `revoked` is called first."""
+        ...
+
+
+class Shadow(Source, Protocol):
+    """Reads, outside the group, the partitions that it is told to; what is new is paused, and its listener hears of it
+    in the next poll."""
+
+    def hold(self, partitions: Collection[int]) -> None:
+        """Read these from the next poll on, and no others. From any thread."""
+        ...
+
+
+class Reader(Source, Protocol):
+    """A member of the consumer group. Only `commit` may be called from another thread."""
+
+    def join(self) -> None:
+        """Become a member; partitions come with a later poll."""
         ...
 
     def missing(self, topics: Iterable[str]) -> list[str]:
@@ -97,38 +145,8 @@ class Reader(Protocol):
         """Whether the broker keeps what was aborted from readers."""
         ...
 
-    def poll(self, timeout_s: float, max_records: int) -> Mapping[int, Sequence[Record]]:
-        """Records by partition, in offset order. Raises BrokerUnavailable."""
-        ...
-
-    def joined(self) -> bool:
-        """Whether this member has its place in the group (it may own nothing)."""
-        ...
-
     def membership(self) -> object:
         """This member's place in the group as it is now, for `Transactions`. Raises CommitRefused without one."""
-        ...
-
-    def seek(self, partition: int, offset: int) -> None: ...
-
-    def position(self, partition: int) -> int | None:
-        """The offset that is polled next, also past offsets that hold no record; None when it is not known now."""
-        ...
-
-    def pause(self, partitions: Iterable[int]) -> None: ...
-
-    def resume(self, partitions: Iterable[int]) -> None: ...
-
-    def committed(self, partition: int) -> Committed | None: ...
-
-    def commits(self) -> dict[int, Committed]:
-        """What the group has committed, of every partition, this worker's or not."""
-        ...
-
-    def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]: ...
-
-    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Partition → the log's end as it is told without reading: cheap, for measuring lag; may be a batch short."""
         ...
 
     def offset_at(self, partition: int, timestamp_ms: int) -> int:
@@ -141,10 +159,6 @@ class Reader(Protocol):
 
     def topic_id(self) -> str:
         """The log's identity: another id means that the topic was made anew."""
-        ...
-
-    def close(self) -> None:
-        """Leave the group. The listener's `revoked` is called first."""
         ...
 
 

@@ -71,6 +71,14 @@ METADATA_MS: Final = 10_000
 """How soon new partitions, and a topic that was made anew, are heard of."""
 
 
+def records_of(found: Mapping[TopicPartition, Iterable[Any]]) -> dict[int, list[Record]]:
+    """What a consumer polled, as records by partition."""
+    return {
+        tp.partition: [Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in taken]
+        for tp, taken in found.items()
+    }
+
+
 class _Bridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     """From kafka-python's callbacks to ours. Pauses what is new, waits (bounded) for what goes."""
 
@@ -170,12 +178,7 @@ class KafkaReader:
         records = polled(self.consumer, timeout_s, max_records)
         if self._slot is not None and self._displaced():
             raise SlotTaken(slot_taken("heartbeat"))
-        return {
-            tp.partition: [
-                Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in taken
-            ]
-            for tp, taken in records.items()
-        }
+        return records_of(records)
 
     def isolates_transactions(self) -> bool:
         return self.abilities().transactions

@@ -88,8 +88,9 @@ class Store(Protocol):
         ...
 
     def identify(self, topic_id: str, previous: frozenset[str]) -> Identity:
-        """Write (topic_id, a new instance id, previous) where nothing is stored yet; return what is stored. Raises
-        StoreRefused when another number of shards is stored."""
+        """Write (topic_id, instance id, previous) where nothing is stored yet; return what is stored. The instance is
+        that of the other spaces beside it, a new one where there is none. Raises StoreRefused when another number of
+        shards is stored."""
         ...
 
     def snapshot(self) -> Iterator[Changes]:
@@ -99,6 +100,23 @@ class Store(Protocol):
     def changes(self, cursors: tuple[float, ...]) -> Changes:
         """What changed since the cursors. Users whose latest change is an accepted write of this very store object are
         left out: its caller has them. An item or label may come again unchanged. Raises FeedLost."""
+        ...
+
+    def users(self) -> Iterator[list[UserKey]]:
+        """All users that something is stored of, erased ones too, each at least once, in bounded pieces."""
+        ...
+
+    def keep(self) -> None:
+        """This space is in use: keep it from now on for as long as unused spaces are kept."""
+        ...
+
+    def spaces(self) -> dict[str, tuple[int, bool]]:
+        """The other spaces of the namespace, as their names are cut: (shards, whether somebody has kept it lately)."""
+        ...
+
+    def discard(self) -> Iterator[None]:
+        """Remove all of this space, a bounded piece a step. Where somebody begins to fill it meanwhile, what is there
+        by then stays and is healed."""
         ...
 
     def note(self, key: str, value: str | None) -> None:

@@ -54,10 +54,14 @@ class FeedReader:
         if len(own) > OWN_SCORES:
             del own[next(iter(own))]
 
+    def users(self) -> Iterator[list[UserKey]]:
+        """See Store.users."""
+        for keys in self._scan((b"SCAN",), (b"MATCH", self._pattern)):
+            yield [user_of(key) for key in keys]
+
     def snapshot(self) -> Iterator[Changes]:
         cursors = tuple(float(last or 0) for (last,) in self._heads(b"last"))
-        for keys in self._scan((b"SCAN",), (b"MATCH", self._pattern)):
-            users = [user_of(key) for key in keys]
+        for users in self.users():
             stored = zip(users, self._load(users), strict=True)
             yield Changes(cursors, users=[(user, value.state) for user, value in stored if value.state])
         for shard in self._shards:

@@ -11,6 +11,10 @@ from typing import Final
 
 from model.users import USER_KEY_BYTES, UserKey
 
+INSTANCE_NOTE: Final = "instance"
+"""Under this name stands the id of the data in this Redis, of all spaces of the namespace together."""
+SPACE_NOTE: Final = "space:"
+"""What the names of notes begin with that say which spaces there are, and in how many shards."""
 SPACE_CHARACTERS: Final = 12
 """48 bits of the space's hash: enough to keep apart the few spaces that ever share one Redis."""
 
@@ -59,10 +63,22 @@ class ShardKeys:
         names = b"h", b"w", b"f", b"a", b"c", b"i", b"t", b"v", b"l", b"u:"
         return cls(*(prefix + name for name in names))
 
+    def of_shard(self) -> tuple[bytes, ...]:
+        """All keys but the users'."""
+        return (
+            self.head, self.watermarks, self.feed, self.aggregates, self.label_weights,
+            self.item_ids, self.titles, self.vectors, self.label_names,
+        )  # fmt: skip
+
 
 def meta_key(namespace: str, space: str) -> bytes:
     """Hash with the topic's id, the instance, what it took over from and the number of shards."""
     return f"{_prefix(namespace, space)}:meta".encode()
+
+
+def kept_key(namespace: str, space: str) -> bytes:
+    """Lives for as long as the space is kept; whoever uses the space renews it."""
+    return f"{_prefix(namespace, space)}:kept".encode()
 
 
 def notes_key(namespace: str) -> bytes:

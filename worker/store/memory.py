@@ -22,7 +22,7 @@ from model.item_table import ItemEntry, ItemRow
 from model.users import Stored, UserKey, UserWrite
 from schemas.state import StateFormatError, UserState, unpack_state
 from worker.store.base import FeedLost, FellBack, Identity, StoreRefused, StoreUnavailable, Watermarks, Write
-from worker.store.keys import shard_of_hash, shard_of_user
+from worker.store.keys import INSTANCE_NOTE, shard_of_hash, shard_of_user
 from worker.store.popularity import log2_add
 
 FEED_US: Final = 3600 * 1_000_000
@@ -105,7 +105,8 @@ class MemoryShard:
 class MemoryData:
     """What several stores share.
 
-    clock: seconds since 1970. down: every call raises StoreUnavailable while it is set.
+    clock: seconds since 1970. down: every call raises StoreUnavailable while it is set. beside: all spaces of the
+    namespace by name, this one among them where there are several. kept: whether somebody uses this one.
     """
 
     shards: int = 4
@@ -116,6 +117,15 @@ class MemoryData:
     identity: Identity | None = None
     notes: dict[str, str] = field(default_factory=dict)
     lock: RLock = field(default_factory=RLock)
+    beside: dict[str, MemoryData] = field(default_factory=dict)
+    kept: bool = False
+
+    def another(self, own: str, name: str) -> MemoryData:
+        """A further space of the namespace; notes and instance are the namespace's."""
+        self.beside.setdefault(own, self)
+        found = MemoryData(shards=self.shards, clock=self.clock, notes=self.notes, beside=self.beside)
+        self.beside[name] = found
+        return found
 
     def __post_init__(self) -> None:
         self.stored = [MemoryShard() for _ in range(self.shards)]
@@ -210,8 +220,10 @@ class MemoryStore:
                     f"the store keeps this space in {data.shards} shards, the settings say {self.shards}; set the "
                     f"number of shards back to {data.shards}"
                 )
+            self.keep()
             if data.identity is None:
-                data.identity = Identity(topic_id, uuid4().hex, previous)
+                instance = data.notes.setdefault(INSTANCE_NOTE, uuid4().hex)
+                data.identity = Identity(topic_id, instance, previous)
             return data.identity
 
     def snapshot(self) -> Iterator[Changes]:
@@ -255,6 +267,27 @@ class MemoryStore:
                 for label, weight in shard.label_weights.items():
                     total[label] = total.get(label, 0.0) + weight
             return total
+
+    def users(self) -> Iterator[list[UserKey]]:
+        with self._reached() as data:
+            found = [user for shard in data.stored for user in shard.users]
+        yield found
+
+    def keep(self) -> None:
+        with self._reached() as data:
+            data.kept = True
+
+    def spaces(self) -> dict[str, tuple[int, bool]]:
+        with self._reached() as data:
+            return {name: (there.shards, there.kept) for name, there in data.beside.items() if there is not data}
+
+    def discard(self) -> Iterator[None]:
+        with self._reached() as data:
+            data.stored = [MemoryShard() for _ in range(data.shards)]
+            data.identity = None
+            for name in [name for name, there in data.beside.items() if there is data]:
+                del data.beside[name]
+        yield
 
     def note(self, key: str, value: str | None) -> None:
         with self._reached() as data:

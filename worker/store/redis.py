@@ -20,7 +20,17 @@ from schemas.state import StateFormatError, UserState, unpack_state
 from worker.store.base import Identity, StoreRefused, Watermarks, Write
 from worker.store.connection import Command, Connection, Script, pairs
 from worker.store.feed import FeedReader
-from worker.store.keys import ShardKeys, meta_key, notes_key, shard_of_user, users_pattern
+from worker.store.keys import (
+    INSTANCE_NOTE,
+    SPACE_CHARACTERS,
+    SPACE_NOTE,
+    ShardKeys,
+    kept_key,
+    meta_key,
+    notes_key,
+    shard_of_user,
+    users_pattern,
+)
 from worker.store.save import DAY_MS, Lifetimes, read_answer, save_calls
 
 log = logging.getLogger(__name__)
@@ -34,6 +44,7 @@ records' timestamps; Redis only clears away what no event will touch again."""
 
 _SAVE: Final = Script.read("save.lua")
 _LOAD: Final = Script.read("load.lua")
+_DISCARD: Final = Script.read("discard.lua")
 
 
 class RedisStore:
@@ -44,7 +55,13 @@ class RedisStore:
     """
 
     def __init__(
-        self, connection: Connection, *, namespace: str, space: str, shards: int, lifetimes: Lifetimes
+        self,
+        connection: Connection,
+        *,
+        namespace: str,
+        space: str,
+        shards: int,
+        lifetimes: Lifetimes,
     ) -> None:
         """Takes over the connection. Raises ValueError for a namespace with braces or fewer than one shard."""
         if shards < 1:
@@ -55,16 +72,28 @@ class RedisStore:
         self._meta = meta_key(namespace, space)
         self._notes = notes_key(namespace)
         self._lifetimes = lifetimes
+        self._namespace = namespace
+        self._space = space[:SPACE_CHARACTERS]
         self._feed = FeedReader(connection, self._keys, users_pattern(namespace, space), self.load)
 
     @classmethod
-    def connect(cls, url: str, *, namespace: str, space: str, shards: int, user_ttl_ms: int | None) -> RedisStore:
+    def connect(
+        cls,
+        url: str,
+        *,
+        namespace: str,
+        space: str,
+        shards: int,
+        user_ttl_ms: int | None,
+        space_ttl_ms: int = 7 * DAY_MS,
+    ) -> RedisStore:
         """Connect and check what would lose states.
 
-        user_ttl_ms: after how long without an event a user expires; None = never. Raises StoreUnavailable, and
-        StoreRefused where Redis would throw states away (maxmemory-policy) or the URL, user or password is wrong.
+        user_ttl_ms: after how long without an event a user expires; None = never. space_ttl_ms: how long a space is
+        kept that nobody serves. Raises StoreUnavailable, and StoreRefused where Redis would throw states away
+        (maxmemory-policy) or the URL, user or password is wrong.
         """
-        lifetimes = Lifetimes(users_ms=0 if user_ttl_ms is None else user_ttl_ms + GRACE_MS)
+        lifetimes = Lifetimes(users_ms=0 if user_ttl_ms is None else user_ttl_ms + GRACE_MS, space_ms=space_ttl_ms)
         connection = Connection(url)
         try:
             connection.ask([(b"PING",)])
@@ -112,10 +141,15 @@ class RedisStore:
 
     def identify(self, topic_id: str, previous: frozenset[str]) -> Identity:
         """See Store.identify. Between workers that start together the first one's values stand."""
+        one: list[Command] = [
+            (b"HSETNX", self._notes, INSTANCE_NOTE, uuid4().hex),
+            (b"HGET", self._notes, INSTANCE_NOTE),
+        ]
+        self.keep()
         fields = {
             "shards": str(self.shards),
             "topic_id": topic_id,
-            "instance": uuid4().hex,
+            "instance": self._connection.ask(one)[1].decode(),
             "previous": json.dumps(sorted(previous)),
         }
         commands: list[Command] = [(b"HSETNX", self._meta, name, value) for name, value in fields.items()]
@@ -146,6 +180,51 @@ class RedisStore:
                 label = int.from_bytes(name, "little")
                 total[label] = total.get(label, 0.0) + float(unpack("<d", weight)[0])
         return total
+
+    def users(self) -> Iterator[list[UserKey]]:
+        return self._feed.users()
+
+    def keep(self) -> None:
+        ttl = self._lifetimes.space_ms
+        self._connection.ask(
+            [
+                (b"HSET", self._notes, SPACE_NOTE + self._space, self.shards),
+                (b"SET", kept_key(self._namespace, self._space), b"1", b"PX", ttl),
+            ]
+        )
+
+    def spaces(self) -> dict[str, tuple[int, bool]]:
+        (flat,) = self._connection.ask([(b"HGETALL", self._notes)])
+        names = {name.decode(): value for name, value in pairs(flat).items()}
+        found = {
+            name.removeprefix(SPACE_NOTE): int(value)
+            for name, value in names.items()
+            if name.startswith(SPACE_NOTE) and name != SPACE_NOTE + self._space
+        }
+        kept = self._connection.ask([(b"EXISTS", kept_key(self._namespace, name)) for name in found]) if found else []
+        return {name: (found[name], bool(here)) for name, here in zip(found, kept, strict=True)}
+
+    def discard(self) -> Iterator[None]:
+        # What says that users are there goes first, in one piece: from then on whoever comes heals from the beginning.
+        self._connection.ask([(b"UNLINK", *keys.of_shard()) for keys in self._keys])
+        self._connection.ask([(b"DEL", self._meta)])
+        yield
+        for users in self._feed.users():
+            here: list[list[UserKey]] = [[] for _ in self._keys]
+            for user in users:
+                here[shard_of_user(user, self.shards)].append(user)
+            self._connection.run(
+                _DISCARD,
+                [
+                    ([keys.watermarks, *(keys.user + hexlify(user) for user in found)], ())
+                    for keys, found in zip(self._keys, here, strict=True)
+                    if found
+                ],
+            )
+            yield
+        (filled,) = self._connection.ask([(b"EXISTS", self._meta)])
+        if not filled:
+            self._connection.ask([(b"HDEL", self._notes, SPACE_NOTE + self._space)])
 
     def note(self, key: str, value: str | None) -> None:
         self._connection.ask([(b"HDEL", self._notes, key) if value is None else (b"HSET", self._notes, key, value)])

@@ -27,11 +27,13 @@ FEED_US: Final = 3600 * 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """users_ms: after its last write, 0 = for ever. markers_ms, feed_us: see the constants."""
+    """users_ms: after its last write, 0 = for ever. markers_ms, feed_us: see the constants. space_ms: of a space that
+    nobody serves."""
 
     users_ms: int
     markers_ms: int = MARKER_MS
     feed_us: int = FEED_US
+    space_ms: int = 7 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

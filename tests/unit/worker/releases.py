@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from model.encoder.base import Encoder
 from model.encoder.dummy import DummyEncoder
 from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
@@ -49,7 +50,12 @@ class Shelf:
             self.loaded.append(path)
             return self.load_release(path, running=running)
 
-        return load_announced(announced, place=ReleasePlace(self.releases), load=load, limit=10, space=running.space)[1]
+        return load_announced(announced, place=ReleasePlace(self.releases), load=load, limit=10)[1]
+
+    def open(self, announced: ReleaseAnnouncement) -> tuple[Encoder, Serving]:
+        """As a worker does with a release of another space, or at its start."""
+        place = ReleasePlace(self.releases)
+        return load_announced(announced, place=place, load=self.load_release, limit=10)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:

@@ -11,7 +11,7 @@ from worker.errors import WrongLog
 from worker.loop import Assignments
 from worker.metrics import Metrics
 from worker.partition import InFlight, Lease, Partition, PartitionState
-from worker.progress import Progress
+from worker.progress import Named, Progress
 
 
 class Scene:
@@ -25,7 +25,7 @@ class Scene:
         self.metrics, self.health = Metrics(), Health()
         self.reader = MemoryReader(self.broker, "user-text", "g", Assignments(InFlight()))
         self.partitions = {0: self.partition}
-        self.progress = Progress(self.partitions, self.reader, self.metrics, self.health)
+        self.progress = Progress(self.partitions, self.reader, self.metrics, self.health, Named(""))
 
     def figure(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)

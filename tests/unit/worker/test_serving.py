@@ -18,6 +18,7 @@ from model.encoder.base import Encoder, Tokens, Vectors
 from model.encoder.dummy import DummyEncoder
 from model.errors import Refusal, ReleaseRefused
 from model.head import identity
+from model.manifest import read_manifest
 from model.release import Release
 from schemas.announcement import ReleaseAnnouncement
 from schemas.release import MANIFEST_FILE
@@ -92,7 +93,7 @@ def weight_out_of_range(shelf: Shelf) -> ReleaseAnnouncement:
 
 
 def another_space(shelf: Shelf) -> ReleaseAnnouncement:
-    return announcement(shelf.write(0.9, encoder="dummy-128"))
+    return announcement(shelf.write(0.9, encoder="dummy-128"), space=DummyEncoder().space)
 
 
 def unreadable(shelf: Shelf) -> ReleaseAnnouncement:
@@ -129,8 +130,8 @@ def test_a_bad_release_is_refused_with_a_reason_and_a_remedy(shelf: Shelf, make:
     assert caught.value.remedy
 
 
-def test_a_release_of_another_space_is_not_even_loaded_by_a_worker_that_runs(shelf: Shelf) -> None:
-    with pytest.raises(ReleaseRefused, match="restart the workers"):
+def test_a_release_of_another_space_than_announced_is_not_even_loaded(shelf: Shelf) -> None:
+    with pytest.raises(ReleaseRefused, match="the announcement says"):
         shelf.load(another_space(shelf))
     assert shelf.loaded == []
 
@@ -146,17 +147,19 @@ class Start:
     announced: ReleaseAnnouncement | None = None
     last: Path | None = None
     refused: list[str] = field(default_factory=list)
+    pending: ReleaseAnnouncement | None = None
 
     def __post_init__(self) -> None:
         self.builtin = self.shelf.write(0.3)
 
     def __call__(self) -> Serving:
         load = self.shelf.load_release
-        encoder, found = first_release(
+        encoder, found, self.pending = first_release(
             self.announced,
             load_announced=partial(load_announced, place=ReleasePlace(self.shelf.releases), load=load, limit=10),
             load=partial(load_served, load=load, limit=10),
             last=lambda: self.last,
+            space_of=lambda path: read_manifest(path)[1].space,
             builtin=lambda: self.builtin,
             on_refused=lambda name, _: self.refused.append(name),
         )
@@ -189,6 +192,27 @@ def test_a_worker_that_starts_serves_an_announced_release_of_any_space(start: St
     path = start.shelf.write(0.9, encoder="dummy-128")
     start.announced = announcement(path)
     assert start().space == DummyEncoder(128).space
+
+
+def test_a_worker_whose_group_serves_another_space_begins_with_that_and_follows_the_announcement(start: Start) -> None:
+    start.announced = announcement(start.shelf.write(0.9, encoder="dummy-128"))
+    start.last = start.shelf.write(0.5)
+    assert start().path == start.last
+    assert start.pending == start.announced
+    assert start.refused == []
+
+
+def test_a_worker_whose_group_serves_the_announced_space_begins_with_what_is_announced(start: Start) -> None:
+    start.announced, start.last = announcement(start.shelf.write(0.9)), start.shelf.write(0.5)
+    assert start().path == start.shelf.releases / start.announced.release
+    assert start.pending is None
+
+
+def test_a_last_release_of_another_space_that_cannot_be_served_is_passed_over(start: Start) -> None:
+    path = start.shelf.write(0.9, encoder="dummy-128")
+    start.announced, start.last = announcement(path), spoil(start.shelf.write(0.5))
+    assert start().path == path
+    assert start.pending is None
 
 
 def test_where_the_announced_release_is_refused_the_last_one_of_the_group_is_served(
