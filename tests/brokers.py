@@ -19,10 +19,11 @@ from kafka.admin import NewPartitions
 
 from schemas.access import KafkaAccess
 from tests.broker_servers import APACHE, Abilities, broker_server
-from worker.broker.base import Publisher, Reader, RebalanceListener
+from worker.broker.base import Publisher, Reader, RebalanceListener, Shadow
 from worker.broker.kafka import KafkaReader
 from worker.broker.kafka_publisher import KafkaPublisher
-from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader
+from worker.broker.kafka_shadow import KafkaShadow
+from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader, MemoryShadow
 
 START_S: Final = 10.0
 MAX_RECORD_BYTES: Final = 100_000
@@ -45,6 +46,9 @@ class Backend(Protocol):
 
     def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
         """A member to be, of a group of its own if none is given; whoever asks for it closes it."""
+
+    def shadow(self, topic: str, listener: RebalanceListener, group: str) -> Shadow:
+        """Of a group; whoever asks for it closes it."""
 
     def publisher(self) -> Publisher: ...
 
@@ -85,6 +89,9 @@ class MemoryBackend:
 
     def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
         return MemoryReader(self._broker, topic, group or uuid4().hex, listener)
+
+    def shadow(self, topic: str, listener: RebalanceListener, group: str) -> Shadow:
+        return MemoryShadow(self._broker, topic, group, listener)
 
     def publisher(self) -> Publisher:
         return MemoryPublisher(self._broker)
@@ -146,7 +153,10 @@ class KafkaBackend:
     def add_partitions(self, topic: str, count: int) -> None:
         self._admin.create_partitions({topic: NewPartitions(count)})
 
-    def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> Reader:
+    def shadow(self, topic: str, listener: RebalanceListener, group: str) -> Shadow:
+        return KafkaShadow(self.reader(topic, listener, group), listener)
+
+    def reader(self, topic: str, listener: RebalanceListener, group: str | None = None) -> KafkaReader:
         return KafkaReader(
             access=KafkaAccess(self._server.address),
             topic=topic,

@@ -20,7 +20,7 @@ from model.users import UserKey, UserWrite
 from schemas.state import UserState, hash64, pack_position, pack_state
 from worker.store.base import FeedLost, Store, Watermarks, Write
 from worker.store.connection import Connection
-from worker.store.keys import ShardKeys, meta_key
+from worker.store.keys import ShardKeys, meta_key, notes_key
 from worker.store.memory import MemoryData, MemoryStore
 from worker.store.redis import RedisStore
 from worker.store.save import FEED_US, Lifetimes
@@ -91,7 +91,7 @@ class RedisBackend:
         for number in range(SHARDS) if shard is None else [shard]:
             self._delete(number)
         if shard is None:
-            self.client.delete(meta_key(self.namespace, SPACE))
+            self.client.delete(meta_key(self.namespace, SPACE), notes_key(self.namespace))
 
     def copy(self, shard: int) -> Any:
         return {key: (self.client.dump(key), max(self.client.pttl(key), 0)) for key in self._names(shard)}

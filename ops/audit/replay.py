@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoder.base import Encoder
-from model.update import SATURATION, LogEvent, update
+from model.update import POPULARITY_HALF_LIFE_MS, SATURATION, LogEvent, forward_weight, update
 from model.users import Stored, UserWrite, user_key
 from ops.audit.expected import Bad, History, Question, Sums
 from ops.audit.rules import Rules, within
@@ -109,14 +109,28 @@ class Replay:
         self._spill.ask(questions)
         self._spill.bad(bad)
 
-    def loosen(self, records: Sequence[Record]) -> None:
+    def loosen(self, records: Sequence[Record], *, filled: bool) -> None:
         """A piece of the log again, once all of it has been taken: notes the items and labels of users with whom the
-        order between partitions decides more than rounding. Nobody can tell what their sums must be."""
+        order between partitions decides more than rounding. Nobody can tell what their sums must be.
+
+        filled: the space may have been filled while another one served. Who was erased meanwhile was erased in both at
+        once, so that earlier events may never have been added to the one that was behind.
+        """
         events = [entry.log for entry in self._decoded(records) if entry.log is not None]
         histories = self._spill.load({event.user for event in events})
+        popularity: dict[int, float] = {}
+        labels: dict[int, float] = {}
         for event in events:
-            if entangled(histories[event.user], self._rules.user_ttl_ms):
+            history = histories[event.user]
+            if entangled(history, self._rules.user_ttl_ms):
                 self._spill.loosen(event.labels if event.item is None else (event.item, *event.labels))
+            elif filled and history.flags & ERASED:
+                if event.item is not None:
+                    weight = forward_weight(event.weight, event.occurred, POPULARITY_HALF_LIFE_MS)
+                    popularity[event.item] = log2_add(popularity.get(event.item, float("-inf")), weight)
+                for label in event.labels:
+                    labels[label] = labels.get(label, 0.0) + event.weight
+        self._spill.erasable(popularity, labels)
 
     def _decoded(self, records: Sequence[Record]) -> list[Entry]:
         """Without what an operator has skipped, of which only users who are to be forgotten count."""

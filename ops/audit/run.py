@@ -23,11 +23,11 @@ from model.encoder.base import Encoder
 from ops.audit.aggregates import check_items, check_labels
 from ops.audit.answers import Answers
 from ops.audit.findings import Findings, Kind
-from ops.audit.held import Held
+from ops.audit.held import Held, spaces
 from ops.audit.interests import check_interests
 from ops.audit.letters import Letters
 from ops.audit.listings import Listings, read_listings
-from ops.audit.replay import ROAMS, Replay, entangled
+from ops.audit.replay import ERASED, ROAMS, Replay, entangled
 from ops.audit.report import Checked, Report
 from ops.audit.rules import Rules
 from ops.audit.spill import Spill
@@ -105,9 +105,11 @@ class _Audit:
 
     def _replay(self, replay: Replay) -> None:
         self._read("replay", lambda piece, window: replay.take(piece, whole=window.whole))
+        with state.client(self._target) as connection:
+            filled = len(spaces(connection, self._target.namespace)) > 1
         users = (history for histories in self._spill.users() for history in histories)
-        if any(entangled(history, self._rules.user_ttl_ms) for history in users):
-            self._read("order", lambda piece, _: replay.loosen(piece))
+        if any(entangled(history, self._rules.user_ttl_ms) or (filled and history.flags & ERASED) for history in users):
+            self._read("order", lambda piece, _: replay.loosen(piece, filled=filled))
 
     def _read(self, step: str, take: Callable[[list[Record], Window], None]) -> None:
         """All windows, one partition after the other."""

@@ -39,6 +39,7 @@ CREATE TABLE holders(item INT, user BLOB, PRIMARY KEY(item, user)) WITHOUT ROWID
 CREATE TABLE listings(item INT, partition INT, offset INT, timestamp INT, listed INT, available INT, expires INT,
     PRIMARY KEY(item, partition, offset)) WITHOUT ROWID;
 CREATE TABLE loose(hash INTEGER PRIMARY KEY);
+CREATE TABLE erasable(hash INTEGER PRIMARY KEY, popularity REAL, weight REAL);
 CREATE TABLE interests(user BLOB PRIMARY KEY, partition INT, offset INT) WITHOUT ROWID;
 """
 
@@ -223,6 +224,26 @@ class Spill:
     def loose(self, hashes: Iterable[int]) -> set[int]:
         asked = [each - _SHIFT for each in hashes]
         return {each + _SHIFT for (each,) in self._among("SELECT hash FROM loose WHERE hash IN", asked)}
+
+    def erasable(self, popularity: dict[int, float], labels: dict[int, float]) -> None:
+        """What events of users who were erased have added to items (log2) and labels."""
+        self._db.executemany(
+            "INSERT INTO erasable VALUES(?,?,?) ON CONFLICT(hash) DO UPDATE SET "
+            "popularity = log2_add(popularity, excluded.popularity), weight = weight + excluded.weight",
+            (
+                (each - _SHIFT, popularity.get(each, -inf), labels.get(each, 0.0))
+                for each in popularity.keys() | labels.keys()
+            ),
+        )
+
+    def erasable_of(self, hashes: Iterable[int]) -> dict[int, tuple[float, float]]:
+        """(log2 of popularity, weight) of those of the items and labels that have any."""
+        asked = [each - _SHIFT for each in hashes]
+        found = self._among("SELECT * FROM erasable WHERE hash IN", asked)
+        return {each + _SHIFT: (popularity, weight) for each, popularity, weight in found}
+
+    def erasable_count(self) -> int:
+        return self._one("SELECT COUNT(*) FROM erasable")
 
     def loose_count(self) -> int:
         return self._one("SELECT COUNT(*) FROM loose")

@@ -14,6 +14,8 @@ SOAK: Final = os.environ.get("KINDRED_SOAK") == "1"
 
 KILLS_A_STEP: Final = 20 if SOAK else 3 if KIND == "apache" else 1
 """One on the embedded broker, where each costs a session timeout and two rebalances of 7 to 10 s."""
+FILLING_STEPS: Final = (13, 14, 15, 16, 17, 18) if KIND == "apache" else (15,)
+"""At which a worker that back-fills is killed, one after the other: see KINDRED_FAIL_POINT."""
 KILLS_OF_TWO: Final = 20 if SOAK else 2
 REBALANCES: Final = 100 if SOAK else 10
 ZOMBIES: Final = 5 if SOAK else 1

@@ -61,12 +61,12 @@ def answer(user: str, offset: int, partition: int = 0, nth: int = 1, **changes: 
     return Record("recommendations", 0, offset, START_MS, user.encode(), json.dumps(said).encode(), ())
 
 
-def replayed(spill: Spill, *records: Record, rules: Rules = RULES, whole: bool = True) -> Replay:
+def replayed(spill: Spill, *records: Record, rules: Rules = RULES, whole: bool = True, filled: bool = False) -> Replay:
     """The log, one partition after the other; each partition's records must be in order."""
     replay = Replay(rules, DummyEncoder(), spill)
     for partition in sorted({record.partition for record in records}):
         replay.take([record for record in records if record.partition == partition], whole=whole)
-    replay.loosen(records)
+    replay.loosen(records, filled=filled)
     return replay
 
 

@@ -96,3 +96,34 @@ def test_so_is_a_weight_of_a_label(elsewhere: int, found: int) -> None:
         (((_, weight, _),),) = spill.labels()
         list(check_labels(spill, cast(Held, _Labels(weight + 1)), findings))
     assert findings.counts[Kind.LABEL_WEIGHT] == found
+
+
+def popularity_found(filled: bool, missing: str) -> int:
+    """Findings where Redis lacks the events of one of two users who had the item; user a was erased later."""
+    findings = Findings()
+    with Spill() as spill:
+        replayed(spill, event("bo" if missing == "a" else "a", 0, item_id="i", weight=2))
+        ((have,),) = spill.items()
+    with Spill() as spill:
+        events = event("a", 0, item_id="i", weight=2), event("bo", 1, item_id="i", weight=2)
+        replayed(spill, *events, tombstone("a", 2), filled=filled)
+        held = HeldItem(have.popularity, 1, "i", None)
+        list(check_items(spill, cast(Held, _Items(held)), findings))
+    return findings.counts[Kind.POPULARITY]
+
+
+@pytest.mark.parametrize(("filled", "missing", "found"), [(True, "a", 0), (False, "a", 1)])
+def test_a_space_that_was_filled_may_lack_what_users_wrote_who_are_erased(
+    filled: bool, missing: str, found: int
+) -> None:
+    assert popularity_found(filled, missing) == found
+
+
+@pytest.mark.parametrize(("weight", "found"), [(1.0, 0), (2.5, 0), (3.0, 0), (0.9, 1), (3.1, 1)])
+def test_what_others_wrote_must_be_in_the_sums_of_a_space_that_was_filled(weight: float, found: int) -> None:
+    findings = Findings()
+    with Spill() as spill:
+        events = event("a", 0, labels=["bread"], weight=2), event("bo", 1, labels=["bread"])
+        replayed(spill, *events, tombstone("a", 2), filled=True)
+        list(check_labels(spill, cast(Held, _Labels(weight)), findings))
+    assert findings.counts[Kind.LABEL_WEIGHT] == found
