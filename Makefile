@@ -40,7 +40,8 @@ test: $(STAMP) ## Run all tests; those that mostly wait for a consumer group run
 test-kafka: export KINDRED_TEST_BROKER := apache
 test-kafka: $(STAMP) ## Run the tests that speak to a broker on Apache Kafka (Java 17; Maven fetches it once).
 	$(RUN) -m pytest -q -m apache tests/unit/ops/stack
-	$(RUN) -m pytest -q tests/contract/test_broker.py tests/contract/test_transactions.py tests/contract/test_turn.py
+	$(RUN) -m pytest -q tests/contract/test_broker.py tests/contract/test_shadow.py \
+		tests/contract/test_transactions.py tests/contract/test_turn.py
 	$(RUN) -m pytest -q -n 2 tests/security/test_kafka.py
 	$(RUN) -m pytest -q tests/e2e
 

@@ -97,8 +97,13 @@ PANELS: Final = (
     ),
     Panel(
         "Healing",
-        "Events still to be replayed into Redis, and how long that will take.",
-        (("sum(kindred_healing_remaining)", "events"), ("max(kindred_healing_eta_seconds)", "seconds")),
+        "Events still to be replayed into Redis, also into another space that is filled, and how long that will take.",
+        (
+            ("sum(kindred_healing_remaining)", "events"),
+            ("max(kindred_healing_eta_seconds)", "seconds"),
+            ("sum(kindred_backfill_remaining)", "another space: events"),
+            ("max(kindred_backfill_eta_seconds)", "another space: seconds"),
+        ),
     ),
     Panel(
         "Records that changed nothing",
