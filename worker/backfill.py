@@ -347,3 +347,6 @@ class _Checks:
 
     def watch_group(self, now: float) -> None:
         """The space in service sees to it."""
+
+    def watch_partitions(self, now: float) -> None:
+        """The space in service sees to it."""

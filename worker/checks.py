@@ -18,7 +18,7 @@ from worker.store.base import Identity, Store, StoreUnavailable, Watermarks, Wri
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 5.0
-"""Seconds between two looks at what the whole group commits."""
+"""Seconds between two looks at what the whole group commits, and at who has which partition."""
 SETTLE_S: Final = 15.0
 """Seconds within which every worker of a stack has noticed that its Redis was emptied."""
 
@@ -63,7 +63,8 @@ class Checks:
         self._ask = identify
         self._start = start
         self._metrics = metrics
-        self._identified = self._watched = time.monotonic()
+        self._identified = self._watched = self._looked = time.monotonic()
+        self._unowned: frozenset[int] = frozenset()
         self._settled: dict[int, int] = {}
         """Partition → the offset at which the data that Redis held before was last seen to be committed."""
 
@@ -182,6 +183,28 @@ class Checks:
                 continue
             if found.offset > self._settled.setdefault(number, found.offset):
                 raise self._shared(number, instance)
+
+    def watch_partitions(self, now: float) -> None:
+        """See whether the group has partitions that nobody reads, at two looks one after the other, and let it spread
+        them anew then.
+
+        now: seconds, monotonic.
+        """
+        if now - self._looked < WATCH_S:
+            return
+        self._looked = now
+        try:
+            unowned = self._reader.unowned()
+        except BrokerUnavailable as error:
+            log.debug("who has which partition cannot be told: %s", error)
+            return
+        if unowned & self._unowned:
+            log.warning(
+                "nobody reads partitions %s: joining the group anew, so that it gives them out", sorted(unowned)
+            )
+            self._reader.rejoin()
+            unowned = frozenset()
+        self._unowned = unowned
 
     def _shared(self, number: int, instance: str | None) -> SharedGroup:
         return SharedGroup(

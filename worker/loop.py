@@ -83,6 +83,8 @@ class Checks(Protocol):
 
     def watch_group(self, now: float) -> None: ...
 
+    def watch_partitions(self, now: float) -> None: ...
+
 
 class Loop:
     """between: called once a turn, in the polling thread, with the partitions. name: put before what is logged."""
@@ -404,6 +406,7 @@ class Loop:
         if self._partitions:
             self._progress.measure()
             self._checks.watch_group(time.monotonic())
+        self._checks.watch_partitions(time.monotonic())
         self._progress.report()
 
     # The end.

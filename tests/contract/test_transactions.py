@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
@@ -47,9 +48,7 @@ class Place:
         self._ends.callback(made.close)
         return made
 
-    def member(self, slot: str | None = None, beside: KafkaReader | None = None) -> KafkaReader:
-        """Has joined and owns something. beside: another member, who must poll meanwhile to take part."""
-        listener = Listener()
+    def joining(self, slot: str | None, listener: Listener) -> KafkaReader:
         made = KafkaReader(
             access=self._access,
             topic=self.topic,
@@ -62,6 +61,14 @@ class Place:
         )
         self._ends.callback(made.close)
         made.join()
+        return made
+
+    def member(
+        self, slot: str | None = None, beside: KafkaReader | None = None, listener: Listener | None = None
+    ) -> KafkaReader:
+        """Has joined and owns something. beside: another member, who must poll meanwhile to take part."""
+        listener = listener or Listener()
+        made = self.joining(slot, listener)
 
         def settled() -> bool:
             for each in filter(None, (beside, made)):
@@ -181,3 +188,38 @@ def test_a_second_worker_in_a_slot_puts_the_first_out_for_good(place: Place) -> 
     place.member("worker-0")
     with pytest.raises(SlotTaken, match="KINDRED_NAME"):
         until(lambda: first.poll(0.05, 1) and False)
+
+
+def test_what_a_static_member_was_to_hand_over_when_it_died_is_owned_by_nobody_until_somebody_joins_anew(
+    place: Place,
+) -> None:
+    never = Future[None]()
+    dying, told = Listener(revocation=lambda: never), Listener()
+    first = place.member("worker-0", listener=dying)
+    second = place.joining("worker-1", told)
+
+    def handing_over() -> bool:
+        for reader in (first, second):
+            reader.poll(0.05, 1)
+        return dying.told[-1][0] == "revoked"
+
+    until(handing_over)
+    again = place.member("worker-0")  # as if the first one had died here; it is never polled again
+
+    def settled() -> bool:
+        for reader in (again, second):
+            reader.poll(0.05, 1)
+        return again.joined() and second.joined() and bool(again.unowned())
+
+    until(settled)
+    assert again.unowned() == second.unowned() == dying.told[-1][1]
+    assert told.has() == set()
+    again.rejoin()
+
+    def spread() -> bool:
+        for reader in (again, second):
+            reader.poll(0.05, 1)
+        return bool(told.has()) and not again.unowned()
+
+    until(spread)
+    never.cancel()

@@ -133,6 +133,14 @@ class Reader(Source, Protocol):
         """Become a member; partitions come with a later poll."""
         ...
 
+    def unowned(self) -> frozenset[int]:
+        """Partitions that the settled group has given to nobody, where that can come about; empty while it moves."""
+        ...
+
+    def rejoin(self) -> None:
+        """Let the group spread its partitions anew, with the next poll."""
+        ...
+
     def missing(self, topics: Iterable[str]) -> list[str]:
         """Those of the topics that do not exist, or that this worker may not see."""
         ...

@@ -180,6 +180,27 @@ class KafkaReader:
             raise SlotTaken(slot_taken("heartbeat"))
         return records_of(records)
 
+    def unowned(self) -> frozenset[int]:
+        """Only among static members: one that dies while it hands partitions over, and is back within its session
+        timeout, is given what it was to keep, without a rebalance. Nobody asks for the others then. (Any other member
+        that dies makes the group move.)"""
+        if self._slot is None:
+            return frozenset()
+        found = asked(lambda: self._admin.describe_groups([self._group]), "describe group")[self._group]
+        if found["group_state"] != "Stable":
+            return frozenset()
+        owned = {
+            number
+            for member in found["members"]
+            for place in (member["member_assignment"] or {}).get("assigned_partitions", ())
+            if place["topic"] == self.topic
+            for number in place["partitions"]
+        }
+        return frozenset(self.partitions()) - owned
+
+    def rejoin(self) -> None:
+        self.consumer._coordinator.request_rejoin()
+
     def isolates_transactions(self) -> bool:
         return self.abilities().transactions
 

@@ -148,6 +148,15 @@ class MemoryReader:
     def joined(self) -> bool:
         return self.subscribed
 
+    def unowned(self) -> frozenset[int]:
+        with self._broker.lock:
+            members = [m for m in self._broker.members if (m.group, m.topic) == (self.group, self.topic)]
+            return frozenset(self.partitions()).difference(*(member.owned for member in members))
+
+    def rejoin(self) -> None:
+        with self._broker.moving:
+            self._broker.rebalance(self.group, self.topic)
+
     def partitions(self) -> Sequence[int]:
         found = self._broker.topics.get(self.topic)
         return range(len(found.partitions)) if found else ()

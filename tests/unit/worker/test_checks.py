@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.broker.base import CommitRefused, Committed
+from worker.broker.base import BrokerUnavailable, CommitRefused, Committed
 from worker.broker.memory import MemoryBroker, MemoryReader
 from worker.checks import SETTLE_S, WATCH_S, Checks, Start
 from worker.errors import SharedGroup, WrongLog
@@ -132,3 +132,44 @@ def test_a_stack_that_took_a_living_one_for_its_own_past_notices_that_it_goes_on
     scene.commit(6, instance="the-other-stack")
     with pytest.raises(SharedGroup, match="the-other-stack"):
         checks.watch_group(now + SETTLE_S + 3 * WATCH_S)
+
+
+class Told(MemoryReader):
+    """A reader whose group says what the test says. anew: how often it was let spread its partitions anew."""
+
+    def __init__(self, broker: MemoryBroker, *said: set[int] | None) -> None:
+        super().__init__(broker, "user-text", "g", Assignments(InFlight()))
+        self.said = list(said)
+        self.anew = 0
+
+    def unowned(self) -> frozenset[int]:
+        found = self.said.pop(0)
+        if found is None:
+            raise BrokerUnavailable("no coordinator")
+        return frozenset(found)
+
+    def rejoin(self) -> None:
+        self.anew += 1
+
+
+@pytest.mark.parametrize(
+    ("said", "anew"),
+    [
+        pytest.param([{1}, {1}], 1, id="nobody reads it"),
+        pytest.param([{1}, set(), {1}], 0, id="somebody came between"),
+        pytest.param([{1}, {2}], 0, id="it is another one"),
+        pytest.param([{1, 2}, {2, 3}], 1, id="one of them stays"),
+        pytest.param([{1}, None, {1}], 1, id="the broker did not answer once"),
+        pytest.param([{1}, {1}, {1}], 1, id="the group is given time to move"),
+    ],
+)
+def test_a_group_with_partitions_that_nobody_reads_is_let_spread_them_anew(
+    said: list[set[int] | None], anew: int
+) -> None:
+    scene, now = Scene(), time.monotonic()
+    reader = Told(scene.broker, *said)
+    checks = Checks(reader, scene.store, scene.identity, scene.store.identify, "earliest", scene.metrics)
+    for look in range(1, len(said) + 1):
+        checks.watch_partitions(now + look * WATCH_S + 1)
+        checks.watch_partitions(now + look * WATCH_S + 2)  # not yet due
+    assert reader.anew == anew
