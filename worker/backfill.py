@@ -68,7 +68,10 @@ class _Standing:
     serving: Serving
 
     def take_over(self, index: object, fail_point: object) -> None:
-        """Nothing."""
+        """Nothing is exchanged."""
+
+    def acknowledged(self, opened: float) -> None:
+        """Nothing is acknowledged."""
 
 
 class Backfill:

@@ -103,6 +103,11 @@ class Metrics:
             buckets=(*_SECONDS, 60.0),
             registry=registry,
         )
+        self.swap_ack_gap = Gauge(
+            "kindred_swap_ack_gap_seconds",
+            "Longest wait for an acknowledgement from the last announcement until its release had answered.",
+            registry=registry,
+        )
         self.releases_refused = Counter(
             "kindred_releases_refused", "Announced releases that are not served.", ["reason"], registry=registry
         )

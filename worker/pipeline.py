@@ -81,6 +81,10 @@ class Releases(Protocol):
 
     def take_over(self, index: Index, fail_point: Callable[[int], None]) -> None: ...
 
+    def acknowledged(self, opened: float) -> None:
+        """A batch is through whose first event came then."""
+        ...
+
 
 class Pipeline:
     """spaces: the other ones; None where somebody else sees to them."""
@@ -322,6 +326,7 @@ class Pipeline:
         started = time.perf_counter()
         if self._delivery.commit(work, self.instance):
             self._count_published(work)
+            self._swap.acknowledged(work.batch.opened)
         self._done("commit", started)
         self._fail_point(8)
 

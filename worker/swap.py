@@ -89,6 +89,10 @@ class Swap:
         """Of what both threads write: lane, serving, ready."""
         self._unnoted: Serving | None = None
         """In service since the polling thread said so, which does not wait for Redis."""
+        self._acked = 0.0
+        self._gap: float | None = None
+        """The longest wait for an acknowledgement since a release was announced; None while none is."""
+        self._exchanged = False
         self._reading = Reading(announcements, "model-releases", self._take, piece=_PIECE)
         _tell(first.serving, metrics)
 
@@ -134,8 +138,21 @@ class Swap:
             self._unnoted = lane.serving
         self._tell_exchange(before, lane.serving, began, held)
 
+    def acknowledged(self, opened: float) -> None:
+        """A batch is through whose first event came at `opened` (time.monotonic). In the thread that commits."""
+        now = time.monotonic()
+        waited, self._acked = now - max(self._acked, opened), now
+        with self._lock:
+            if self._gap is None:
+                return
+            self._gap = max(self._gap, waited)
+            self._metrics.swap_ack_gap.set(self._gap)
+            if self._exchanged:
+                self._gap = None
+
     def _tell_exchange(self, before: Serving, now: Serving, began: float, held: float) -> None:
         seconds = time.monotonic() - began
+        self._exchanged = True
         self._metrics.swaps.inc()
         self._metrics.swap_seconds.observe(seconds)
         _tell(now, self._metrics)
@@ -173,6 +190,8 @@ class Swap:
         if announced.sha256 == self._last.sha256:
             self._health.take_back(NOTICE)
             return None
+        with self._lock:
+            self._gap, self._exchanged = 0.0, False
         with self._lock:
             lane, serving = self._lane, self.serving
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -91,6 +92,29 @@ def test_an_announced_release_is_served_while_events_flow_and_nothing_is_lost_or
     assert set(world.ids()) == expected_ids(world)
     assert max(world.ids().values()) == 1
     in_order(world)
+
+
+def test_the_longest_wait_for_an_acknowledgement_during_a_swap_is_told(world: World, shelf: Shelf) -> None:
+    def told() -> float:
+        return made.value("kindred_swap_ack_gap_seconds")
+
+    path, gate = shelf.write(0.9), Gate(SWAP)
+    with world.worker(load=shelf.load, fail_point=gate) as made:
+        world.write("anna")
+        made.finish()
+        assert told() == 0, "no swap was announced"
+        announce(world, path)
+        gate.await_reached()
+        world.write("bo")
+        began = time.monotonic()
+        eventually(lambda: time.monotonic() > began + 0.3, "bo has waited")
+        gate.open()
+        made.finish()
+        longest = told()
+        assert 0.2 < longest < PATIENCE
+        world.write("cy")
+        made.finish()
+        assert told() == longest, "what comes later is not the swap's"
 
 
 def test_a_batch_that_is_under_way_is_answered_by_the_release_that_it_began_with(world: World, shelf: Shelf) -> None:
