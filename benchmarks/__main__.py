@@ -11,6 +11,7 @@ PARTS = {
     "store": "saving, loading and following the feed; bytes a user in Redis",
     "update": "decode and update, in CPU time",
     "transfer": "top-k at 10k to 1M donors, transfer and answer per newcomer, bytes a donor",
+    "swap": "gaps between answers while releases are exchanged; throughput while another space is filled",
     "delivery": "exactly once against at least once, on Apache Kafka (Java 17)",
     "worker": "end to end against the encoder alone; with the dummy encoder; memory at a million users",
 }
