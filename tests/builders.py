@@ -38,8 +38,9 @@ from worker.broker.memory import MemoryBroker, MemoryLog, MemoryPublisher, Memor
 from worker.catalogue import Catalogue
 from worker.deliver import AtLeastOnce, Delivery, ExactlyOnce
 from worker.lane import Lane
-from worker.loop import Assignments, Limits
+from worker.loop import Limits
 from worker.metrics import Metrics
+from worker.partition import Assignments
 from worker.publish import Outbox
 from worker.retry import Persistent
 from worker.service import Options, Parts, Service

@@ -25,9 +25,9 @@ from worker.deliver import Withheld
 from worker.follow import Follower
 from worker.heal import of_partition, plan, read_note
 from worker.lane import Lane
-from worker.loop import Assignments, Limits, Loop
+from worker.loop import Limits, Loop
 from worker.metrics import Metrics
-from worker.partition import InFlight, Partition, PartitionState
+from worker.partition import Assignments, InFlight, Partition, PartitionState
 from worker.pipeline import Pipeline, Work
 from worker.publish import Outbox
 from worker.retry import Persistent

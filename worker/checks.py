@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, Reader
 from worker.errors import SharedGroup, WrongLog
@@ -42,6 +42,18 @@ class Beginning:
     @property
     def heals(self) -> bool:
         return self.start < self.publish_from
+
+
+class Checking(Protocol):
+    """What the polling thread asks before it reads a partition, and has looked at now and then; see `Checks`."""
+
+    def begin(self, number: int, held: Callable[[], bool]) -> Beginning: ...
+
+    def identify(self) -> None: ...
+
+    def watch_group(self, now: float) -> None: ...
+
+    def watch_partitions(self, now: float) -> None: ...
 
 
 class Checks:

@@ -8,24 +8,22 @@ goes on, so that the group sees this worker alive.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from model.encoder.base import Encoder
 from model.health import Health
 from model.users import UserKey
 from worker.batch import Batch, Batcher
 from worker.broker.base import BrokerUnavailable, CommitRefused, Record, Source
-from worker.checks import Beginning
+from worker.checks import Checking
 from worker.decode import Breaker, Entry, decode
 from worker.metrics import Metrics
-from worker.partition import InFlight, Lease, Partition, PartitionState
+from worker.partition import Assignments, InFlight, Lease, Partition, PartitionState
 from worker.pipeline import Pipeline, Work
 from worker.progress import Named, Progress
 from worker.stages import Stage
@@ -55,37 +53,6 @@ class Limits:
     max_records: int
 
 
-class Assignments:
-    """The RebalanceListener: notes what the group decided, and lets revocations wait for batches in flight."""
-
-    def __init__(self, in_flight: InFlight) -> None:
-        self.news: queue.SimpleQueue[tuple[bool, frozenset[int]]] = queue.SimpleQueue()
-        self._in_flight = in_flight
-
-    def assigned(self, partitions: frozenset[int]) -> None:
-        self.news.put((True, partitions))
-
-    def revoked(self, partitions: frozenset[int]) -> Future[None]:
-        self.news.put((False, partitions))
-        return self._in_flight.drained(partitions)
-
-    def lost(self, partitions: frozenset[int]) -> None:
-        self._in_flight.lost(partitions)
-        self.news.put((False, partitions))
-
-
-class Checks(Protocol):
-    """What is to be found out before a partition is read, and looked at now and then: see worker/checks.py."""
-
-    def begin(self, number: int, held: Callable[[], bool]) -> Beginning: ...
-
-    def identify(self) -> None: ...
-
-    def watch_group(self, now: float) -> None: ...
-
-    def watch_partitions(self, now: float) -> None: ...
-
-
 class Loop:
     """between: called once a turn, in the polling thread, with the partitions. name: put before what is logged."""
 
@@ -101,7 +68,7 @@ class Loop:
         assignments: Assignments,
         in_flight: InFlight,
         user_key: Callable[[str], UserKey],
-        checks: Checks,
+        checks: Checking,
         limits: Limits,
         metrics: Metrics,
         health: Health,

@@ -12,6 +12,7 @@ any of them ──> revoked (rebalance, shutdown)                healing ──�
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -169,6 +170,25 @@ class InFlight:
 
     def _busy(self, partitions: Collection[int]) -> bool:
         return any(self._count[p] > 0 for p in partitions)
+
+
+class Assignments:
+    """The RebalanceListener: notes what the group decided, and lets revocations wait for batches in flight."""
+
+    def __init__(self, in_flight: InFlight) -> None:
+        self.news: queue.SimpleQueue[tuple[bool, frozenset[int]]] = queue.SimpleQueue()
+        self._in_flight = in_flight
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        self.news.put((True, partitions))
+
+    def revoked(self, partitions: frozenset[int]) -> Future[None]:
+        self.news.put((False, partitions))
+        return self._in_flight.drained(partitions)
+
+    def lost(self, partitions: frozenset[int]) -> None:
+        self._in_flight.lost(partitions)
+        self.news.put((False, partitions))
 
 
 def _end(leases: Iterable[Lease]) -> None:

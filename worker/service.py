@@ -26,9 +26,9 @@ from worker.exchange import Exchange
 from worker.follow import Follower
 from worker.heal import read_note
 from worker.lane import Lane
-from worker.loop import Assignments, Limits, Loop
+from worker.loop import Limits, Loop
 from worker.metrics import Metrics
-from worker.partition import InFlight
+from worker.partition import Assignments, InFlight
 from worker.pipeline import Pipeline, Work
 from worker.publish import Outbox
 from worker.retry import Persistent

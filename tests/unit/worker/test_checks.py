@@ -12,9 +12,8 @@ from worker.broker.memory import MemoryBroker, MemoryReader
 from worker.checks import SETTLE_S, WATCH_S, Checks, Start
 from worker.errors import SharedGroup, WrongLog
 from worker.heal import pack_note, read_note
-from worker.loop import Assignments
 from worker.metrics import Metrics
-from worker.partition import InFlight
+from worker.partition import Assignments, InFlight
 from worker.store.base import Identity, Write
 from worker.store.memory import MemoryData, MemoryStore
 

@@ -8,9 +8,8 @@ from model.health import Health
 from worker.broker.memory import MemoryBroker, MemoryReader
 from worker.decode import Breaker
 from worker.errors import WrongLog
-from worker.loop import Assignments
 from worker.metrics import Metrics
-from worker.partition import InFlight, Lease, Partition, PartitionState
+from worker.partition import Assignments, InFlight, Lease, Partition, PartitionState
 from worker.progress import Named, Progress
 
 
