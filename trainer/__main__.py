@@ -1,4 +1,4 @@
-"""`python -m trainer [--once]`: settings → refit → table → exit code (see trainer/errors.py)."""
+"""`python -m trainer [--once]`: settings → service, or one refit → table → exit code (see trainer/errors.py)."""
 
 from __future__ import annotations
 

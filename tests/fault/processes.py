@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -43,19 +43,20 @@ def past(moment: float) -> bool:
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """`python -m worker` with the given KINDRED_ settings, nothing else of them inherited."""
+    """`python -m worker`, or another service, with the given KINDRED_ settings, nothing else of them inherited."""
 
     name: str
     directory: Path
     settings: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
+    arguments: Sequence[str] = ("worker",)
 
     def start(self) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KINDRED_")}
         environment = {**inherited, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **self.settings}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker"], env=environment, cwd=self.directory, stdout=log, stderr=log
+                [sys.executable, "-m", *self.arguments], env=environment, cwd=self.directory, stdout=log, stderr=log
             )
 
     @property
