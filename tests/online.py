@@ -12,10 +12,10 @@ from schemas.codec import encode
 from schemas.recommendation import recommendation_id
 from tests.windows import NOW_MS, SECRET, MemoryLog
 from trainer.compare import Tally
-from trainer.follow import LATE_MS, Figures, Follower, Reach, Topics
+from trainer.follow import LATE_MS, Figures, Follower, Span, Topics
 
 MINUTE: Final = 60_000
-REACH: Final = Reach(horizon_ms=60 * MINUTE, window_ms=7 * 24 * 60 * MINUTE, newest=1_000_000)
+SPAN: Final = Span(horizon_ms=60 * MINUTE, window_ms=7 * 24 * 60 * MINUTE, newest=1_000_000)
 
 
 def recommended(
@@ -100,18 +100,18 @@ class Lived:
                         seen.append(record.key or b"", record.value, partition=partition, timestamp=record.timestamp)
         return then
 
-    def follower(self, reach: Reach = REACH) -> Looking:
-        return Looking(self, reach)
+    def follower(self, span: Span = SPAN) -> Looking:
+        return Looking(self, span)
 
 
 class Looking:
     """A follower of what was lived, and its clock."""
 
-    def __init__(self, lived: Lived, reach: Reach) -> None:
+    def __init__(self, lived: Lived, span: Span) -> None:
         self.now = 0
         self.stopped = False
         topics = Topics(lived.texts, lived.answers, lived.releases)
-        self.follower = Follower(topics, reach, secret=SECRET, clock=lambda: self.now, stopped=lambda: self.stopped)
+        self.follower = Follower(topics, span, secret=SECRET, clock=lambda: self.now, stopped=lambda: self.stopped)
 
     def look(self, at: float) -> Figures:
         """What is settled `at` minutes after the beginning."""

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 
 from rich.console import Console
@@ -16,13 +17,14 @@ from model.errors import ModelError
 from model.health import Health, serve
 from model.kafka.base import BrokerRefused, BrokerUnavailable
 from schemas.settings import SettingsError, read_settings
-from trainer.app import refit_due, run_once
+from trainer.app import following, refit_due, run_once
 from trainer.errors import BadSettings, Refused, TrainerError, Unready
 from trainer.metrics import TrainerMetrics
 from trainer.recipe import STEPS
 from trainer.report import show
 from trainer.service import Service
 from trainer.settings import TrainerSettings
+from trainer.watch import Watch
 
 log = logging.getLogger("trainer")
 
@@ -116,15 +118,16 @@ def _serve(settings: TrainerSettings, stop: threading.Event) -> None:
         ) from error
     log.info("metrics on http://%s:%d/metrics", host, server.server_port)
     try:
-        Service(
-            due=lambda: refit_due(settings, metrics.new_events.set, stop.is_set),
-            refit=lambda tell: run_once(settings, tell, stop.is_set),
-            shown=lambda done: show(done, metrics.seconds(), metrics.peak_bytes, Console()),
-            metrics=metrics,
-            health=health,
-            look_seconds=settings.refit_look_seconds,
-            stop=stop,
-        ).run()
+        with Watch(partial(following, settings), metrics.online.show, health):
+            Service(
+                due=lambda: refit_due(settings, metrics.new_events.set, stop.is_set),
+                refit=lambda tell: run_once(settings, tell, stop.is_set),
+                shown=lambda done: show(done, metrics.seconds(), metrics.peak_bytes, Console()),
+                metrics=metrics,
+                health=health,
+                look_seconds=settings.refit_look_seconds,
+                stop=stop,
+            ).run()
     finally:
         server.shutdown()
         server.server_close()

@@ -22,11 +22,12 @@ from model.release import Release, load_release, write_builtin
 from model.transfer_weights import TransferWeights
 from model.update import DAY_MS
 from schemas.announcement import ReleaseAnnouncement
-from schemas.topics import ITEMS, MODEL_RELEASES, USER_TEXT, topic_name
+from schemas.topics import ITEMS, MODEL_RELEASES, RECOMMENDATIONS, USER_TEXT, topic_name
 from trainer.announcer import Announcer
 from trainer.errors import Stopped, TooLittleData, WindowUnusable
 from trainer.fit.blend import BlendSettings
 from trainer.fit.head import HeadSettings
+from trainer.follow import Figures, Follower, Span, Topics
 from trainer.gate import Limits
 from trainer.log import KafkaLog
 from trainer.prepare import Least
@@ -44,6 +45,7 @@ Tell = Callable[[int, int, int], None]
 """Step, done, of."""
 
 CLIENT = "kindred-trainer"
+HOUR_MS = 3_600_000
 _WINDOW = "window.sqlite"
 _LOCK = "trainer.lock"
 
@@ -61,6 +63,32 @@ def refit_due(settings: TrainerSettings, new: Callable[[int], None], stop: Calla
         ends = {partition: bounds.end for partition, bounds in texts.bounds().items()}
     new(new_events(last, ends))
     return due(schedule, last, ends, int(time.time() * 1000))
+
+
+@contextmanager
+def following(settings: TrainerSettings, stopped: Callable[[], bool]) -> Iterator[Callable[[], Figures]]:
+    """What looks what answers led to, as long as this is open. stopped: whether to read no more.
+
+    Raises BrokerUnavailable and BrokerRefused, here and whenever it looks.
+    """
+    with ExitStack() as stack:
+        topics = Topics(
+            *(
+                stack.enter_context(closing(_log(settings, topic_name(topic, settings.namespace))))
+                for topic in (USER_TEXT, RECOMMENDATIONS, MODEL_RELEASES)
+            )
+        )
+        yield Follower(
+            topics,
+            Span(
+                horizon_ms=int(settings.online_horizon_hours * HOUR_MS),
+                window_ms=int(settings.online_days * DAY_MS),
+                newest=settings.online_events,
+            ),
+            secret=settings.user_key_secret.get_secret_value().encode(),
+            clock=lambda: int(time.time() * 1000),
+            stopped=stopped,
+        ).look
 
 
 def run_once(settings: TrainerSettings, tell: Tell, stop: Callable[[], bool]) -> Refit:

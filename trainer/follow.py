@@ -41,7 +41,7 @@ class Topics(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Span:
     """horizon_ms, window_ms: of the figures (trainer/online.py). newest: how many records of a topic are read at most
     when it begins."""
 
@@ -66,14 +66,14 @@ class Follower:
     def __init__(
         self,
         topics: Topics,
-        reach: Reach,
+        span: Span,
         *,
         secret: bytes,
         clock: Callable[[], int],
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._topics = topics
-        self._reach = reach
+        self._span = span
         self._secret = secret
         self._clock = clock
         self._stopped = stopped
@@ -91,7 +91,7 @@ class Follower:
             return self._read_to_the_end(now)
 
     def _begin(self) -> None:
-        self._online = Online(self._reach.horizon_ms, self._reach.window_ms)
+        self._online = Online(self._span.horizon_ms, self._span.window_ms)
         self._merged = InTime[Said]()
         self._announced: ReleaseAnnouncement | None = None
         self._texts, self._answers, self._releases = (
@@ -99,13 +99,13 @@ class Follower:
         )
 
     def _read_to_the_end(self, now: int) -> Figures:
-        since = (now - self._reach.window_ms) // DAY_MS * DAY_MS
-        self._releases.look(0, self._reach.newest)
+        since = (now - self._span.window_ms) // DAY_MS * DAY_MS
+        self._releases.look(0, self._span.newest)
         for piece in self._releases.pieces():
             for record in piece.records:
                 self._announced = _announcement(record) or self._announced
-        self._texts.look(since - POPULARITY_HALF_LIFE_MS, self._reach.newest)
-        self._answers.look(since, self._reach.newest)
+        self._texts.look(since - POPULARITY_HALF_LIFE_MS, self._span.newest)
+        self._answers.look(since, self._span.newest)
         settled = now - LATE_MS
         while unread := [one for one in (self._texts, self._answers) if one.unread]:
             if self._stopped():

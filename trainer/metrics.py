@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from trainer.follow import Figures
 from trainer.judge import accuracy, metrics
 from trainer.recipe import STEPS, Refit
 
@@ -56,6 +59,7 @@ class TrainerMetrics:
             ["metric", "contestant"],
             registry=registry,
         )
+        self.online = OnlineMetrics(registry)
         self._began = 0.0
         self._now = 0
 
@@ -105,3 +109,66 @@ class TrainerMetrics:
         """Most memory that this process has had, resident."""
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class OnlineMetrics:
+    """What answers led to. Gauges and no counters: they are of a window of days that moves on, and a trainer that
+    starts reads it anew, so that nothing is counted twice."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def made(name: str, text: str, *labels: str) -> _Told:
+            return _Told(Gauge(f"kindred_online_{name}", text, labels, registry=registry))
+
+        self._newcomers = made(
+            "newcomers", "Newcomers of the window whose first answer is so old that it is judged.", "release"
+        )
+        self._questions = made("questions", "Those of them who took an item new to them in time.", "release")
+        self._hits = made("hits", "Questions whose answer had such an item among its ten best.", "release")
+        self._popular_hits = made(
+            "popular_hits", "The same questions, where one was among the ten most popular items.", "release"
+        )
+        self._hit_rate = made("hit_rate", "hit@10: hits by questions; not a number before the first one.", "release")
+        self._difference = made(
+            "difference",
+            "hit@10 of the release in service less that of the one before; not a number while too few were asked.",
+            "release",
+            "before",
+        )
+        self._difference_high = made(
+            "difference_high", "The upper end of its confidence interval.", "release", "before"
+        )
+        self._worse = made("worse", "1 where even that is below 0, else 0.", "release", "before")
+        self._until = Gauge(
+            "kindred_online_until_timestamp_seconds", "Up to when the log is judged; 0 at first.", registry=registry
+        )
+
+    def show(self, figures: Figures) -> None:
+        found = {(release,): tally for release, tally in figures.tallies.items()}
+        self._newcomers.tell({key: tally.newcomers for key, tally in found.items()})
+        self._questions.tell({key: tally.questions for key, tally in found.items()})
+        self._hits.tell({key: tally.hits for key, tally in found.items()})
+        self._popular_hits.tell({key: tally.popular_hits for key, tally in found.items()})
+        self._hit_rate.tell({key: tally.hit_rate for key, tally in found.items()})
+        one = figures.comparison
+        pair = () if one is None else ((one.current, one.before),)
+        told = None if one is None else one.difference
+        self._difference.tell(dict.fromkeys(pair, math.nan if told is None else told.mean))
+        self._difference_high.tell(dict.fromkeys(pair, math.nan if told is None else told.high))
+        self._worse.tell(dict.fromkeys(pair, told is not None and told.worse))
+        self._until.set(figures.until_ms / 1000)
+
+
+class _Told:
+    """A gauge with the series that were told last, and no others. No scrape in between finds none of them: that would
+    end an alert."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._labels: set[tuple[str, ...]] = set()
+
+    def tell(self, values: Mapping[tuple[str, ...], float]) -> None:
+        for labels, value in values.items():
+            self._gauge.labels(*labels).set(value)
+        for gone in self._labels - values.keys():
+            self._gauge.remove(*gone)
+        self._labels = set(values)

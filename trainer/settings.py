@@ -55,6 +55,23 @@ class TrainerSettings(ConnectionSettings):
         None, ge=1, description="New events that make a refit due before that; none for the hours alone."
     )
     refit_look_seconds: float = Field(30.0, gt=0, description="Seconds between two looks whether a refit is due.")
+    online_days: float = Field(
+        14.0,
+        gt=0,
+        le=365,
+        description="Days of answers that are judged by what newcomers did after them; not with --once.",
+    )
+    online_horizon_hours: float = Field(
+        24.0,
+        gt=0,
+        le=720,
+        description="Hours after a newcomer's first event in which the answer to it can come true; figures are so old.",
+    )
+    online_events: int = Field(
+        1_000_000,
+        ge=1,
+        description="Newest records of `user-text`, and of answers, that a trainer begins with at most.",
+    )
     trainer_metrics_host: str = Field(
         "127.0.0.1", description="Address of the trainer's /metrics, /healthz and /readyz; not with --once."
     )

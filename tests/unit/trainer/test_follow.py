@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.online import REACH, Lived
+from tests.online import SPAN, Lived
 from trainer.compare import LEAST, Tally
 from trainer.errors import Stopped
-from trainer.follow import Figures, Reach
+from trainer.follow import Figures, Span
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_it_reads_as_far_back_as_its_window_and_no_more_records_than_it_may(live
     for day in range(60):
         lived.newcomer(day * 24 * 60, f"user {day}", hit=True)
     assert lived.follower().tallies(60 * 24 * 60)["first"].questions == 7
-    bounded = lived.follower(Reach(REACH.horizon_ms, REACH.window_ms, newest=8))
+    bounded = lived.follower(Span(SPAN.horizon_ms, SPAN.window_ms, newest=8))
     assert 1 <= bounded.tallies(60 * 24 * 60)["first"].questions <= 4
 
 

@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from http.client import HTTPConnection
 
 import pytest
@@ -13,6 +14,7 @@ from model.errors import ReleasesUnreachable
 from model.kafka.base import BrokerRefused, BrokerUnavailable
 from trainer.__main__ import main
 from trainer.errors import TooLittleData, TurnLost, WindowUnusable, WrongTopic
+from trainer.follow import Figures
 from trainer.recipe import Refit
 from trainer.settings import TrainerSettings
 
@@ -23,6 +25,11 @@ Stop = Callable[[], bool]
 @pytest.fixture(autouse=True)
 def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.__main__.signal.signal", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def nobody_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.__main__.following", lambda *_: nullcontext(lambda: Figures({}, None, 7_000)))
 
 
 @pytest.mark.parametrize(
