@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
-from scipy.stats import binomtest
-
 LEVEL: Final = 0.999
-"""Of the interval. It is looked at again after every newcomer, which at 95 % would call one release in five worse that
-is not, and at this level one in a hundred (docs/decisions/online.md)."""
+"""Of the interval. It is looked at again with every newcomer: at 95 % one good release in six would be called worse at
+some time, at this level fewer than one in a hundred (docs/decisions/online.md)."""
 LEAST: Final = 50
 """Questions that each release must have been asked before the two are compared."""
 
@@ -84,5 +83,9 @@ def difference(current: Tally, before: Tally, level: float = LEVEL) -> Differenc
 
 
 def _wilson(tally: Tally, level: float) -> tuple[float, float]:
-    found = binomtest(tally.hits, tally.questions).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
+    """The interval of one share (E. B. Wilson, Journal of the American Statistical Association 22, 1927, 209-212)."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    n, share = tally.questions, tally.hit_rate
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)

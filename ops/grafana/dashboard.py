@@ -146,8 +146,17 @@ TRAINER_PANELS: Final = (
         "nDCG@10 on newcomers, mean over the folds, beside what serves and the plain methods.",
         (('max by (contestant) (kindred_trainer_score{metric="ndcg@10"})', "{{contestant}}"),),
     ),
+    Panel(
+        "What answers led to",
+        "hit@10 of first answers, judged by what newcomers took after them, by release; popularity's on the same.",
+        (
+            ("kindred_online_hit_rate", "{{release}}"),
+            ("kindred_online_popular_hits / kindred_online_questions", "popularity beside {{release}}"),
+        ),
+        "percentunit",
+    ),
 )
-"""Without data where no trainer runs."""
+"""Without data where no trainer runs; ops/prometheus/tests.yml asks for theirs."""
 
 
 def dashboard() -> dict[str, Any]:

@@ -23,6 +23,7 @@ def rules(file: str) -> list[dict[str, Any]]:
 
 ALERTS: Final = rules("alerts.yml")
 RECORDED: Final = rules("rules.yml")
+CASES: Final = yaml.safe_load((OPS / "prometheus" / "tests.yml").read_text())["tests"]
 
 
 def test_every_alert_has_a_section_in_the_runbook_and_every_section_an_alert() -> None:
@@ -43,6 +44,5 @@ def test_a_rule_reads_only_what_a_service_tells_or_another_rule_records(rule: di
 
 
 def test_every_alert_has_a_case_in_the_rules_tests() -> None:
-    cases = yaml.safe_load((OPS / "prometheus" / "tests.yml").read_text())["tests"]
-    fired = {test["alertname"] for case in cases for test in case["alert_rule_test"] if test["exp_alerts"]}
+    fired = {test["alertname"] for case in CASES for test in case["alert_rule_test"] if test["exp_alerts"]}
     assert fired == {alert["alert"] for alert in ALERTS}
