@@ -38,7 +38,7 @@ from trainer.popular import Popular
 TOP: Final = 10
 LATER: Final = 32
 ROOM: Final = 50_000
-"""About 50 MB when full."""
+"""About 80 MB when full."""
 RELEASES: Final = 32
 """Those that answered last."""
 LONGEST_WAIT_MS: Final = 3_600_000
@@ -106,7 +106,8 @@ class Online:
         self._open: dict[UserKey, _Open] = {}
         self._unanswered: deque[_Open] = deque()
         self._asked: deque[_Open] = deque()
-        self._early: dict[Place, tuple[int, Answer]] = {}
+        self._early: dict[Place, Answer] = {}
+        self._early_since: deque[tuple[int, Place]] = deque()
         self._settled: dict[tuple[str, int], Tally] = {}
         self._answered: dict[str, int] = {}
 
@@ -137,11 +138,8 @@ class Online:
             if self._open.get(held.user) is held:
                 del self._open[held.user]
                 self._settle(held)
-        while self._early:
-            place, (at, _) = next(iter(self._early.items()))
-            if at + self._wait > now:
-                break
-            del self._early[place]
+        while self._early_since and self._early_since[0][0] + self._wait <= now:
+            self._early.pop(self._early_since.popleft()[1], None)
 
     def tallies(self) -> dict[str, Tally]:
         """Release → what is settled of the window's events, the release that answered last first."""
@@ -162,7 +160,7 @@ class Online:
         item = event.item
         if item is not None:
             self._popular.add(item, event.weight, event.occurred)
-        answer = self._early.pop(event.place, (0, None))[1]
+        answer = self._early.pop(event.place, None)
         held = self._open.get(event.user)
         if held is not None:
             if item is not None and item != held.own and item not in held.later and len(held.later) < LATER:
@@ -179,8 +177,9 @@ class Online:
         held = self._open.get(answer.user)
         if held is not None and held.trigger == answer.trigger:
             held.answer = held.answer or answer
-        elif len(self._early) < self._room:
-            self._early.setdefault(answer.trigger, (self._now, answer))
+        elif answer.trigger not in self._early and len(self._early_since) < self._room:
+            self._early[answer.trigger] = answer
+            self._early_since.append((self._now, answer.trigger))
 
     def _note(self, release: str) -> None:
         """This release answered last; the one whose last answer is oldest is forgotten when there are too many."""
