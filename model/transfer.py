@@ -16,7 +16,7 @@ import numpy as np
 
 from model.evidence import Evidence, Known, Queries, gather
 from model.nearest import MISSING, Floats, Rows, top_k
-from model.signals import PARTS, SIGNAL_PARTS, Candidates, candidates, columns_of, cut
+from model.signals import PARTS, POPULAR, SIGNAL_PARTS, Candidates, candidates, columns_of, cut
 from model.transfer_weights import TransferWeights
 
 LABELS: Final = 5
@@ -95,6 +95,22 @@ def blend(found: Candidates, weights: TransferWeights, limit: int) -> tuple[Rows
     counts[missing] = 0
     items = np.where(missing, MISSING, np.take_along_axis(found.slots, best, axis=1)).astype(np.int32)
     return items, np.where(missing, 0, scores), shares, counts
+
+
+def personal_share(items: Rows, shares: Floats) -> Floats:
+    """(B,) mean share of the parts that depend on the newcomer, over the items; 0 without items. As in Transferred."""
+    count = np.maximum((items >= 0).sum(axis=1), 1)
+    return np.asarray(shares[:, :, :POPULAR].sum(axis=(1, 2)) / count, np.float32)
+
+
+def confidence(personal: Floats, strength: Floats, sharing: Rows) -> Floats:
+    """(B,) 0 to 1: the personal share, as far as the donors are near or several users share items with the newcomer.
+
+    sharing: (B, L) sharing users who have each item, as in Transferred.counts.
+    """
+    doubt = (1 - strength) / (1 + sharing.max(axis=1, initial=0))
+    sure: Floats = np.clip(personal * (1 - doubt), 0, 1)
+    return sure
 
 
 def _labels(evidence: Evidence, start: int, stop: int) -> tuple[Rows, Floats]:

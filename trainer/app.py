@@ -139,7 +139,12 @@ def _options(settings: TrainerSettings) -> Options:
         warm_up=settings.warm_up,
         seed=settings.seed,
         user_ttl_ms=int(settings.user_ttl_days * DAY_MS),
-        limits=Limits(group_margin=settings.group_margin, seed=settings.seed),
+        limits=Limits(
+            group_margin=settings.group_margin,
+            latency_margin=settings.latency_margin,
+            release_bytes=int(settings.release_megabytes * 1e6),
+            seed=settings.seed,
+        ),
         directory=settings.trainer_directory,
     )
 

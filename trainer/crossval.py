@@ -8,7 +8,7 @@ knows what came later; labels are told at the end, the newcomer's own hidden: Ac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from model.head import Head, identity
 from model.nearest import MISSING, Floats, Rows
+from model.signals import Candidates
+from model.transfer import blend, confidence, personal_share
 from model.transfer_weights import TransferWeights
 from trainer.fit.blend import BlendSettings, fit_blend
 from trainer.fit.errors import NothingToFit
@@ -28,6 +30,9 @@ from trainer.scores import HIT, LABEL, NDCG, RECALL, first_is_wanted, hit, ndcg,
 
 LONGEST: Final = 20
 """Items of an answer that are scored."""
+_SHOWN: Final = 10
+"""Items of an answer as a worker gives it."""
+_TOGETHER: Final = 1024
 POPULAR_LABEL: Final = "popularity"
 WITHOUT_HEAD: Final = "without_head"
 """The candidate's blend, fitted with the head in service."""
@@ -36,7 +41,8 @@ WITHOUT_HEAD: Final = "without_head"
 @dataclass(frozen=True, slots=True)
 class Scored:
     """Q questions of held-out users who took something new later. fold, user, known, event: (Q,). scores: metric →
-    contestant → (Q,). reachable: (Q,) whether what was wanted was known at all."""
+    contestant → (Q,). reachable: (Q,) whether what was wanted was known at all. confidence: of the candidate, with and
+    without a head of its own → (Q,) what its answers would have said of themselves; empty for labels."""
 
     fold: NDArray[np.int64]
     user: NDArray[np.int32]
@@ -44,6 +50,7 @@ class Scored:
     event: NDArray[np.int64]
     reachable: NDArray[np.bool_]
     scores: dict[str, dict[str, Floats]]
+    confidence: dict[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +114,11 @@ def cross_validate(
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """Q questions, and contestant → (Q, 20) answers."""
+    """Q questions, contestant → (Q, 20) answers, and contestant → (Q,) their confidence."""
 
     asked: Questions
     given: dict[str, Rows]
+    confidence: dict[str, Floats]
 
 
 def _fold(
@@ -128,15 +136,17 @@ def _fold(
     given = {name: raw.where(theirs).plain[name] for name in PLAIN}
     given |= {CURRENT: ranked(mine, contest.current), CANDIDATE: ranked(mine, weights)}
     told = {RAW_KNN: raw_labelled, CURRENT: labelled, CANDIDATE: labelled}
+    sure = {CANDIDATE: sure_of(mine, weights)}
     if contest.fit_head is None:
-        return _Answers(mine, given), told
-    given[WITHOUT_HEAD], told[WITHOUT_HEAD] = given[CANDIDATE], labelled
+        return _Answers(mine, given, sure), told
+    given[WITHOUT_HEAD], told[WITHOUT_HEAD], sure[WITHOUT_HEAD] = given[CANDIDATE], labelled, sure[CANDIDATE]
     head = contest.fit_head(~held_out)
     if head is not None:
         turned, turned_labelled = lived_through(head)
-        given[CANDIDATE] = ranked(turned.where(theirs), _fitted(turned.where(~theirs), contest, seed))
+        weights, mine_turned = _fitted(turned.where(~theirs), contest, seed), turned.where(theirs)
+        given[CANDIDATE], sure[CANDIDATE] = ranked(mine_turned, weights), sure_of(mine_turned, weights)
         told[CANDIDATE] = turned_labelled
-    return _Answers(mine, given), told
+    return _Answers(mine, given, sure), told
 
 
 def ranked(asked: Questions, weights: TransferWeights) -> Rows:
@@ -147,6 +157,19 @@ def ranked(asked: Questions, weights: TransferWeights) -> Rows:
     items = np.take_along_axis(asked.items, order, axis=1)
     found: Rows = np.where(np.isneginf(np.take_along_axis(scores, order, axis=1)), MISSING, items).astype(np.int32)
     return found
+
+
+def sure_of(asked: Questions, weights: TransferWeights) -> Floats:
+    """(Q,) the confidence of each answer of 10 items, by the functions that a worker says it by."""
+    found = [np.empty(0, np.float32)]
+    for start in range(0, len(asked), _TOGETHER):
+        some = slice(start, start + _TOGETHER)
+        counts = np.stack([np.zeros_like(asked.sharing[some]), asked.sharing[some]], axis=2)
+        signals = asked.signals[some].astype(np.float32)
+        told = Candidates(asked.items[some], signals, np.empty((0, *asked.items[some].shape), np.float32), counts)
+        items, _, shares, counts = blend(told, weights, _SHOWN)
+        found.append(confidence(personal_share(items, shares), asked.strength[some], counts[:, :, 1]))
+    return np.concatenate(found)
 
 
 def _fitted(asked: Questions, contest: Contest, seed: int) -> TransferWeights:
@@ -166,7 +189,9 @@ def _scored(answers: _Answers, fold: int) -> Scored:
         scores[HIT][name] = hit(found, 10)
         scores[RECALL][name] = recall(found, asked.wanted, 20)
         scores[NDCG][name] = ndcg(found, asked.wanted, 10)
-    return Scored(np.full(len(asked), fold), asked.user, asked.known, asked.event, asked.reachable, scores)
+    return Scored(
+        np.full(len(asked), fold), asked.user, asked.known, asked.event, asked.reachable, scores, answers.confidence
+    )
 
 
 def _labels(told: dict[str, Labelled], frequent: int, fold: int) -> Scored:
@@ -196,4 +221,5 @@ def _joined(parts: list[Scored]) -> Scored:
             metric: {name: np.concatenate([part.scores[metric][name] for part in parts]) for name in metrics[metric]}
             for metric in metrics
         },
+        confidence={name: np.concatenate([part.confidence[name] for part in parts]) for name in parts[0].confidence},
     )

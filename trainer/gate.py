@@ -9,7 +9,7 @@ vectors, latency, size) comes as a check.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -39,23 +39,30 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that must hold besides. said: what was found and what is allowed, for people."""
+    """Something that must hold besides. said: what was found and what is allowed, for people. numbers: what was found,
+    by name, for the verdict."""
 
     name: str
     holds: bool
     said: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """group_users: a group with fewer is not judged. group_margin: by what share of its score a group may fall.
-    level: of the confidence interval; of all groups' together. resamples: of the bootstrap."""
+    level: of the confidence interval; of all groups' together. resamples: of the bootstrap. golden_cosine: least, to
+    the golden vectors of the release in service. latency_margin: by what share answers may take longer than with the
+    release in service. release_bytes: of a release's weights, at most."""
 
     group_users: int = 50
     group_margin: float = 0.05
     level: float = 0.95
     resamples: int = 2000
     seed: int = 0
+    golden_cosine: float = 0.999
+    latency_margin: float = 0.5
+    release_bytes: int = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +79,13 @@ def gate(judged: Judged, checks: tuple[Check, ...] = (), limits: Limits | None =
     limits = limits or Limits()
     against = CURRENT if CURRENT in judged.scores else RAW_KNN
     reasons = [f"{check.name}: {check.said}" for check in checks if not check.holds]
-    numbers = {f"{judged.metric}.{name}": float(values.mean()) for name, values in judged.scores.items() if len(values)}
+    numbers = {name: value for check in checks for name, value in check.numbers.items() if np.isfinite(value)}
     if not _finite(judged):
-        return Verdict(accepted=False, reasons=(*reasons, f"{judged.metric} is not a number for some questions"))
+        reasons.append(f"{judged.metric} is not a number for some questions")
+        return Verdict(accepted=False, reasons=tuple(reasons), numbers=numbers)
+    numbers |= {
+        f"{judged.metric}.{name}": float(values.mean()) for name, values in judged.scores.items() if len(values)
+    }
     if len(np.unique(judged.user)) < 2:
         return Verdict(accepted=False, reasons=(*reasons, "too few users ask: nothing can be told"), numbers=numbers)
     gain = paired_gain(judged.scores[CANDIDATE] - judged.scores[against], judged.user, limits)

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from schemas.release import Verdict
 from trainer.crossval import WITHOUT_HEAD, Scored, Validated
 from trainer.gate import CANDIDATE, CURRENT, RAW_KNN, Check, Judged, Limits, gate, paired_gain
+from trainer.measure import Measured
 from trainer.prepare import Prepared
 from trainer.scores import LABEL, NDCG
 
 DECIDES: Final = NDCG
+LENGTH: Final = 1e-3
+"""By how much the length of a golden interest vector may differ from 1."""
 _VARIANTS: Final = (CANDIDATE, WITHOUT_HEAD)
 MOST_GROUPS: Final = 50
 """Labels and languages that are looked at by themselves: the most frequent ones."""
@@ -47,6 +50,37 @@ def checks(validated: Validated, fitted: bool, *, first: bool) -> tuple[Check, .
     return (new, Check("built-in release", gain.high >= 0, said))
 
 
+def fitness(measured: Measured, limits: Limits) -> tuple[Check, ...]:
+    """What a release must be besides good: the same vectors for the same texts, fast, and small."""
+    ratio, size = 1 + limits.latency_margin, limits.release_bytes
+    cosine, length = measured.golden_cosine, measured.golden_length
+    vectors = (
+        f"cosine {cosine:.4f} to those of the release in service, at least {limits.golden_cosine} is asked for; an "
+        f"interest vector's length is off by {length:.4f}, at most {LENGTH} is allowed"
+    )
+    return (
+        Check(
+            "golden vectors",
+            cosine >= limits.golden_cosine and length <= LENGTH,
+            vectors,
+            {"golden.cosine": cosine, "golden.length": length},
+        ),
+        Check(
+            "latency",
+            measured.latency_ratio <= ratio,
+            f"answers take {measured.latency_ratio:.2f} times as long as with the release in service, at most "
+            f"{ratio:.2f} times is allowed",
+            {"latency.ratio": measured.latency_ratio},
+        ),
+        Check(
+            "size",
+            measured.bytes <= size,
+            f"{measured.bytes / 1e6:,.1f} MB of weights, at most {size / 1e6:,.1f} MB are allowed",
+            {"size.bytes": float(measured.bytes)},
+        ),
+    )
+
+
 def head_wins(validated: Validated, limits: Limits) -> Verdict:
     """Whether the candidate's learned head is worth having: it must tell newcomers' labels better than the head in
     service does (without labels: find their items better) beyond chance, and not find items worse beyond chance."""
@@ -72,7 +106,8 @@ def without_head(validated: Validated) -> Validated:
             metric: {CANDIDATE: found[WITHOUT_HEAD]} | {name: found[name] for name in found if name not in _VARIANTS}
             for metric, found in part.scores.items()
         }
-        return replace(part, scores=scores)
+        sure = {CANDIDATE: part.confidence[WITHOUT_HEAD]} if WITHOUT_HEAD in part.confidence else part.confidence
+        return replace(part, scores=scores, confidence=sure)
 
     return Validated(dropped(validated.items), dropped(validated.labels))
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.nearest import MISSING, Rows
+from model.nearest import MISSING, Floats, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,10 @@ class Questions:
     """Q questions in the order of the log, and what could be said then.
 
     user, event: (Q,) who asks, after which event of the data. known: (Q,) 1, 2 or 3 texts. items: (Q, C) candidates,
-    numbers of the data's items, -1 behind them. signals: (Q, C, S) float16. plain: name → (Q, 20) a plain method's
-    answer, best first, -1 for none. wanted: (Q, W) new items that the user took later, -1 for none. reachable: (Q,)
-    whether one of these was known to the index.
+    numbers of the data's items, -1 behind them. signals: (Q, C, S) float16. sharing: (Q, C) users who share an item
+    with whoever asks and have the candidate. strength: (Q,) 0 to 1, how far the donors were to be trusted. plain: name
+    → (Q, 20) a plain method's answer, best first, -1 for none. wanted: (Q, W) new items that the user took later, -1
+    for none. reachable: (Q,) whether one of these was known to the index.
     """
 
     user: NDArray[np.int32]
@@ -27,6 +28,8 @@ class Questions:
     known: NDArray[np.int32]
     items: Rows
     signals: NDArray[np.float16]
+    sharing: Rows
+    strength: Floats
     plain: dict[str, Rows]
     wanted: Rows
     reachable: NDArray[np.bool_]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -38,9 +38,10 @@ from trainer.announce import announcement
 from trainer.crossval import Validated
 from trainer.fit.blend import BlendFit, BlendSettings
 from trainer.fit.head import HeadFit, HeadSettings
-from trainer.gate import Limits, gate
-from trainer.judge import checks, head_wins, judged, metrics, without_head
+from trainer.gate import Check, Limits, gate
+from trainer.judge import checks, fitness, head_wins, judged, metrics, without_head
 from trainer.learn import Learner, head_weights
+from trainer.measure import Answerer, Measured, latency_ratio, least_cosine, length_error
 from trainer.prepare import Least, Prepared, prepare
 from trainer.publish import publish, share, uri
 from trainer.read import Log, Reach, read_window
@@ -99,13 +100,18 @@ class Refit:
 @dataclass(frozen=True, slots=True)
 class Made:
     """What steps 3 to 5 came to. head: learned, None for the one in service. blend: None where the current weights
-    stay. dropped: why a learned head was not worth having."""
+    stay. dropped: why a learned head was not worth having; tried: that head, or the one that was kept. data, vectors:
+    the window. before: the transfer weights in service."""
 
     head: HeadFit | None
     blend: BlendFit | None
     dropped: tuple[str, ...]
     verdict: Verdict
     validated: Validated
+    tried: HeadFit | None
+    data: Prepared
+    vectors: NDArray[np.float16]
+    before: Mapping[str, float]
 
 
 def refit(parts: Parts, options: Options, now: datetime) -> Refit:
@@ -139,6 +145,7 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     # 5 gate
     tell(5, 0, 1)
     dropped: tuple[str, ...] = ()
+    tried = head
     if head is not None:
         told = head_wins(validated, options.limits)
         if told.accepted:
@@ -147,8 +154,9 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
             dropped, head, validated = told.reasons, None, without_head(validated)
     first = parts.announced is None
     something = head is not None or blend is not None
-    verdict = gate(judged(data, validated, first=first), checks(validated, something, first=first), options.limits)
-    made = Made(head, blend, dropped, verdict, validated)
+    besides = (*checks(validated, something, first=first), *_fit_to_serve(parts, options, data, vectors, head, blend))
+    verdict = gate(judged(data, validated, first=first), besides, options.limits)
+    made = Made(head, blend, dropped, verdict, validated, tried, data, vectors, parts.serving.transfer)
     tell(5, 1, 1)
     # 6 publish
     tell(6, 0, 1)
@@ -212,6 +220,31 @@ def _learner(parts: Parts, options: Options, data: Prepared, vectors: NDArray[np
         directory=options.directory,
         tell=parts.tell,
     )
+
+
+def _fit_to_serve(
+    parts: Parts,
+    options: Options,
+    data: Prepared,
+    vectors: NDArray[np.float16],
+    head: HeadFit | None,
+    blend: BlendFit | None,
+) -> tuple[Check, ...]:
+    serving = parts.serving
+    weights = serving.head_weights if head is None else head_weights(head)
+    current = Answerer(serving.head, TransferWeights.from_dict(serving.transfer))
+    candidate = Answerer(
+        serving.head if head is None else partial(interest, head_weights(head)),
+        current.weights if blend is None else blend.weights,
+    )
+    found = golden(serving.encoder, candidate.head)
+    measured = Measured(
+        golden_cosine=least_cosine(found, serving.manifest.golden),
+        golden_length=length_error(found),
+        latency_ratio=latency_ratio(data, vectors, candidate, current),
+        bytes=0 if weights is None else sum(values.nbytes for values in weights.tensors().values()),
+    )
+    return fitness(measured, options.limits)
 
 
 def _release(

@@ -20,7 +20,7 @@ from model.evidence import Entries, gather
 from model.head import Head
 from model.index import DONOR_BYTES, ITEM_SHARE, Index
 from model.item_table import SLOT_BYTES, STRING_BYTES, ItemRow
-from model.nearest import MISSING, NumpyNearest, Rows, top_k
+from model.nearest import MISSING, Floats, NumpyNearest, Rows, top_k
 from model.signals import TABLES, Candidates, candidates, columns_of
 from model.update import LogEvent, Outcome, update
 from model.users import Stored, UserKey, UserWrite
@@ -80,6 +80,8 @@ class _Answered:
 
     items: Rows
     signals: NDArray[np.float16]
+    sharing: Rows
+    strength: Floats
     plain: dict[str, Rows]
     reachable: list[bool]
 
@@ -98,7 +100,7 @@ class _Replay:
         self._ttl = user_ttl_ms
         self._held_out = np.zeros(data.users, np.bool_) if held_out is None else held_out
         count = len(data.item_ids)
-        self._index = _index(vectors.shape[1], interest, data)
+        self._index = empty_index(vectors.shape[1], interest, data)
         self._stored: dict[UserKey, Stored] = {}
         self._popularity = np.full(count, -np.inf)
         self._holders = np.zeros(count, np.int64)
@@ -166,7 +168,9 @@ class _Replay:
         self._asked += asked
         found = _numbered(found, self._item_of)
         plain = {name: _ranked(found, TABLES.index(table)) for name, table in PLAIN.items()}
-        self._answers.append(_Answered(found.slots, found.signals.astype(np.float16), plain, reachable))
+        sharing = found.counts[:, :, 1].astype(np.int32)
+        signals = found.signals.astype(np.float16)
+        self._answers.append(_Answered(found.slots, signals, sharing, evidence.strength, plain, reachable))
 
     def _learn(self, writes: Sequence[UserWrite], states: Sequence[UserState | None]) -> None:
         taught: list[tuple[UserKey, UserState | None]] = []
@@ -207,6 +211,8 @@ class _Replay:
             known=np.array([one.known for one in self._asked], np.int32),
             items=stacked([answer.items for answer in found], widest, MISSING),
             signals=stacked([answer.signals for answer in found], widest, 0),
+            sharing=stacked([answer.sharing for answer in found], widest, 0),
+            strength=np.concatenate([np.empty(0, np.float32), *(answer.strength for answer in found)]),
             plain={name: stacked([answer.plain[name] for answer in found], LONGEST, MISSING) for name in PLAIN},
             wanted=ragged(wanted),
             reachable=np.array([one for answer in found for one in answer.reachable], np.bool_),
@@ -278,8 +284,9 @@ def _cuts(user: NDArray[np.int32], ask_from: int) -> list[int]:
     return sorted({0, len(user), *asks.tolist(), *range(0, len(user), PIECE)})
 
 
-def _index(dimension: int, interest: Head, data: Prepared) -> Index:
-    """Empty, with room for everybody and everything; memory that is never written is never taken."""
+def empty_index(dimension: int, interest: Head, data: Prepared) -> Index:
+    """Knows the data's labels by their numbers and nothing else, and has room for everybody and everything: memory that
+    is never written is never taken."""
     row = NEAREST(dimension, 1).row_bytes
     donors = (data.users + 1) * (DONOR_BYTES + row) / (1 - ITEM_SHARE)
     items = (len(data.item_ids) + 1) * (SLOT_BYTES + STRING_BYTES + row) / ITEM_SHARE

@@ -19,7 +19,7 @@ from model.index import Index
 from model.nearest import Floats
 from model.points import is_chinese, points
 from model.signals import DONORS, PARTS, POPULAR, SHARED, TEXT
-from model.transfer import Transferred, transfer
+from model.transfer import confidence, personal_share, transfer
 from model.transfer_weights import TransferWeights
 from model.users import UserKey
 from schemas.recommendation import recommendation_id
@@ -96,8 +96,8 @@ def answer(
     known = index.known(max(question.created_at for question in questions))
     found = transfer(queries, known, weights, limit)
     shares = rounded_shares(found.shares)
-    personal = _personal(found)
-    confidence = _confidence(found, personal)
+    personal = personal_share(found.items, found.shares)
+    sure_of = confidence(personal, found.strength, found.counts[:, :, 1])
     users = index.items.users[np.maximum(found.items, 0)].tolist()
     columns = zip(
         questions,
@@ -112,7 +112,7 @@ def answer(
         np.round(found.similarity, 4).tolist(),
         found.sources.tolist(),
         personal.tolist(),
-        np.round(confidence, 3).tolist(),
+        np.round(sure_of, 3).tolist(),
         strict=True,
     )
     times: dict[int, str] = {}
@@ -192,20 +192,6 @@ def rounded_shares(shares: Floats) -> list[list[list[float]]]:
     np.put_along_axis(whole, largest, np.take_along_axis(whole, largest, axis=2) + left, axis=2)
     rows: list[list[list[float]]] = (whole / 10_000).tolist()
     return rows
-
-
-def _personal(found: Transferred) -> Floats:
-    """(B,) mean share of the parts that depend on the newcomer, over the items; 0 without items."""
-    items = np.maximum((found.items >= 0).sum(axis=1), 1)
-    return np.asarray(found.shares[:, :, :POPULAR].sum(axis=(1, 2)) / items, np.float32)
-
-
-def _confidence(found: Transferred, personal: Floats) -> Floats:
-    """(B,) 0 to 1: the personal share, as far as the donors are near or several users share items with the newcomer."""
-    sharing = found.counts[:, :, 1].max(axis=1, initial=0)
-    doubt = (1 - found.strength) / (1 + sharing)
-    sure: Floats = np.clip(personal * (1 - doubt), 0, 1)
-    return sure
 
 
 def _common_title(index: Index, question: Question, sources: int) -> str | None:

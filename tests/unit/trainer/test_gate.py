@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trainer.gate import CANDIDATE, CURRENT, RAW_KNN, Check, Judged, Limits, gate, paired_gain
+from trainer.judge import fitness
+from trainer.measure import Measured
 
 USERS = 400
 FAST = Limits(resamples=400)
@@ -104,6 +106,48 @@ def test_a_check_that_fails_refuses_whatever_the_gain(holds: bool) -> None:
     verdict = gate(judged(better(hits(0.3), 60), hits(0.3)), (check,), FAST)
     assert verdict.accepted is holds
     assert ("golden vectors: cosine .98, at least .999 is asked for" in verdict.reasons) is not holds
+
+
+FIT = Measured(golden_cosine=1.0, golden_length=1e-6, latency_ratio=1.1, bytes=400_000)
+
+
+def test_what_is_fit_to_serve_is_accepted_with_all_its_numbers() -> None:
+    verdict = gate(judged(better(hits(0.3), 60), hits(0.3)), fitness(FIT, FAST), FAST)
+    assert verdict.accepted
+    assert verdict.numbers["golden.cosine"] == 1.0
+    assert verdict.numbers["golden.length"] == 1e-6
+    assert verdict.numbers["latency.ratio"] == 1.1
+    assert verdict.numbers["size.bytes"] == 400_000
+
+
+@pytest.mark.parametrize(
+    ("measured", "reason"),
+    [
+        (replace(FIT, golden_cosine=0.9), "golden vectors: cosine 0.9000"),
+        (replace(FIT, golden_cosine=np.nan), "golden vectors: cosine nan"),
+        (replace(FIT, golden_length=0.2), "golden vectors: cosine 1.0000"),
+        (replace(FIT, golden_length=np.nan), "golden vectors: cosine 1.0000"),
+        (replace(FIT, latency_ratio=1.51), "latency: answers take 1.51 times as long"),
+        (replace(FIT, latency_ratio=np.nan), "latency: answers take nan times as long"),
+        (replace(FIT, bytes=2_000_000_001), "size: 2,000.0 MB of weights"),
+    ],
+)
+def test_what_is_not_fit_to_serve_is_refused_whatever_the_gain(measured: Measured, reason: str) -> None:
+    verdict = gate(judged(better(hits(0.3), 60), hits(0.3)), fitness(measured, FAST), FAST)
+    assert not verdict.accepted
+    (told,) = verdict.reasons
+    assert told.startswith(reason)
+    assert all(np.isfinite(value) for value in verdict.numbers.values())
+
+
+def test_limits_of_fitness_can_be_set() -> None:
+    limits = replace(FAST, latency_margin=0.05, release_bytes=1_000, golden_cosine=1.1)
+    assert [check.name for check in fitness(FIT, limits) if not check.holds] == ["golden vectors", "latency", "size"]
+
+
+def test_numbers_of_checks_are_told_also_where_too_few_ask() -> None:
+    verdict = gate(judged(np.ones(1), np.ones(1)), fitness(FIT, FAST), FAST)
+    assert verdict.numbers["latency.ratio"] == 1.1
 
 
 def test_all_reasons_against_it_are_told() -> None:

@@ -30,6 +30,8 @@ def questions(count: int, *, candidates: int = 12, seed: int = 0) -> Questions:
         known=np.ones(count, np.int32),
         items=items,
         signals=signals.astype(np.float16),
+        sharing=np.zeros(items.shape, np.int32),
+        strength=np.zeros(count, np.float32),
         plain={},
         wanted=wanted[:, None].astype(np.int32),
         reachable=np.ones(count, np.bool_),
