@@ -17,10 +17,11 @@ from model.errors import ModelError
 from model.health import Health, serve
 from model.kafka.base import BrokerRefused, BrokerUnavailable
 from schemas.settings import SettingsError, read_settings
-from trainer.app import following, refit_due, run_once
+from trainer.app import following, limits, refit_due, run_once
 from trainer.errors import BadSettings, Refused, TrainerError, Unready
 from trainer.metrics import TrainerMetrics
-from trainer.recipe import STEPS
+from trainer.page.write import Run, write_page
+from trainer.recipe import STEPS, Refit
 from trainer.report import show
 from trainer.service import Service
 from trainer.settings import TrainerSettings
@@ -104,7 +105,12 @@ def _once(settings: TrainerSettings) -> None:
 
         done = run_once(settings, tell, lambda: False)
     metrics.ended()
-    show(done, metrics.seconds(), metrics.peak_bytes, Console())
+    _show(done, metrics, settings)
+
+
+def _show(done: Refit, metrics: TrainerMetrics, settings: TrainerSettings) -> None:
+    run = Run(done, metrics.seconds(), metrics.peaks(), limits(settings))
+    show(done, run.seconds, metrics.peak_bytes, write_page(settings.release_place, run), Console())
 
 
 def _serve(settings: TrainerSettings, stop: threading.Event) -> None:
@@ -122,7 +128,7 @@ def _serve(settings: TrainerSettings, stop: threading.Event) -> None:
             Service(
                 due=lambda: refit_due(settings, metrics.new_events.set, stop.is_set),
                 refit=lambda tell: run_once(settings, tell, stop.is_set),
-                shown=lambda done: show(done, metrics.seconds(), metrics.peak_bytes, Console()),
+                shown=lambda done: _show(done, metrics, settings),
                 metrics=metrics,
                 health=health,
                 look_seconds=settings.refit_look_seconds,

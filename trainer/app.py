@@ -139,12 +139,7 @@ def _options(settings: TrainerSettings) -> Options:
         warm_up=settings.warm_up,
         seed=settings.seed,
         user_ttl_ms=int(settings.user_ttl_days * DAY_MS),
-        limits=Limits(
-            group_margin=settings.group_margin,
-            latency_margin=settings.latency_margin,
-            release_bytes=int(settings.release_megabytes * 1e6),
-            seed=settings.seed,
-        ),
+        limits=limits(settings),
         directory=settings.trainer_directory,
     )
 
@@ -164,6 +159,16 @@ def _failing(where: str | None, tell: Tell) -> Tell:
             os.kill(os.getpid(), end)
 
     return failing
+
+
+def limits(settings: TrainerSettings) -> Limits:
+    """What the gate allows."""
+    return Limits(
+        group_margin=settings.group_margin,
+        latency_margin=settings.latency_margin,
+        release_bytes=int(settings.release_megabytes * 1e6),
+        seed=settings.seed,
+    )
 
 
 @contextmanager

@@ -60,6 +60,7 @@ class TrainerMetrics:
             registry=registry,
         )
         self.online = OnlineMetrics(registry)
+        self._peaks: dict[str, int] = {}
         self._began = 0.0
         self._now = 0
 
@@ -94,6 +95,10 @@ class TrainerMetrics:
             if len(rest) == 2 and rest[1] == "all":
                 self.score.labels(metric, rest[0]).set(value)
 
+    def peaks(self) -> dict[str, int]:
+        """Of each step of the last refit, the most memory that this process had had when it was over, bytes."""
+        return dict(self._peaks)
+
     def seconds(self) -> dict[str, float]:
         """Of each step of the last refit."""
         found = {sample.labels["step"]: sample.value for sample in next(iter(self.step_seconds.collect())).samples}
@@ -102,6 +107,7 @@ class TrainerMetrics:
     def _over(self) -> None:
         if self._now:
             self.step_seconds.labels(STEPS[self._now - 1]).set(time.monotonic() - self._began)
+            self._peaks[STEPS[self._now - 1]] = self.peak_bytes
         self._peak.set(self.peak_bytes)
 
     @property

@@ -5,8 +5,10 @@ Knows nothing of how a release came about or of whether it will be announced.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from model.fetch import Whole, fetch, listed
 from model.release import BUILTIN
@@ -15,6 +17,16 @@ from model.write import discard_directory, write_release
 from schemas.announcement import ReleaseAnnouncement
 from schemas.release import MANIFEST_FILE, Manifest
 from schemas.settings import ReleasePlace
+
+PAGE: Final = "index.html"
+"""Of a refit's report, in its directory; pictures lie beside it."""
+_REPORTS: Final = "reports"
+
+
+def report_directory(place: ReleasePlace, name: str) -> Path:
+    """Where the trainer that made a release keeps its report for people: beside the releases, because it tells what the
+    making of one took, to the end. It is not uploaded."""
+    return place.directory / _REPORTS / name
 
 
 def publish(place: ReleasePlace, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Whole:
@@ -53,7 +65,8 @@ def outdated(manifests: Sequence[Manifest], keep: int, needed: Collection[str]) 
 
 
 def retain(place: ReleasePlace, keep: int, current: ReleaseAnnouncement | None) -> list[str]:
-    """Remove outdated releases; their names. What is announced stays, and the release before it, where a rollback goes.
+    """Remove outdated releases with their reports; their names. What is announced stays, and the release before it,
+    where a rollback goes.
 
     Raises ReleaseUnwritten and ReleasesUnreachable.
     """
@@ -65,4 +78,5 @@ def retain(place: ReleasePlace, keep: int, current: ReleaseAnnouncement | None) 
             remote.remove(name)
         if (place.directory / name).is_dir():
             discard_directory(place.directory / name)
+        shutil.rmtree(report_directory(place, name), ignore_errors=True)
     return gone

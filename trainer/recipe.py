@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from model.fetch import Whole, fetch
-from model.head import identity, interest
+from model.head import Head, identity, interest
 from model.release import Release, golden
 from model.transfer_weights import TransferWeights
 from schemas.announcement import ReleaseAnnouncement
@@ -101,7 +101,7 @@ class Refit:
 class Made:
     """What steps 3 to 5 came to. head: learned, None for the one in service. blend: None where the current weights
     stay. dropped: why a learned head was not worth having; tried: that head, or the one that was kept. data, vectors:
-    the window. before: the transfer weights in service."""
+    the window. serving_head, before: head and transfer weights in service."""
 
     head: HeadFit | None
     blend: BlendFit | None
@@ -111,6 +111,7 @@ class Made:
     tried: HeadFit | None
     data: Prepared
     vectors: NDArray[np.float16]
+    serving_head: Head
     before: Mapping[str, float]
 
 
@@ -156,7 +157,8 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     something = head is not None or blend is not None
     besides = (*checks(validated, something, first=first), *_fit_to_serve(parts, options, data, vectors, head, blend))
     verdict = gate(judged(data, validated, first=first), besides, options.limits)
-    made = Made(head, blend, dropped, verdict, validated, tried, data, vectors, parts.serving.transfer)
+    serving = parts.serving
+    made = Made(head, blend, dropped, verdict, validated, tried, data, vectors, serving.head, serving.transfer)
     tell(5, 1, 1)
     # 6 publish
     tell(6, 0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -18,8 +19,9 @@ _SHOWN: Final = (CANDIDATE, WITHOUT_HEAD, CURRENT, "raw_knn", "cooccurrence", "p
 _COLUMNS: Final = (HIT, RECALL, NDCG, LABEL)
 
 
-def show(done: Refit, seconds: Mapping[str, float], peak_bytes: int, console: Console) -> None:
-    """The fold table (unless only what an earlier run had left was done), the verdict, and what each step took."""
+def show(done: Refit, seconds: Mapping[str, float], peak_bytes: int, page: Path | None, console: Console) -> None:
+    """The fold table (unless only what an earlier run had left was done), the verdict, and what each step took. page:
+    where the report for people is."""
     name = done.whole.manifest.name
     if done.made is None:
         console.print(f"This window was refitted before: {name}.", highlight=False)
@@ -32,6 +34,8 @@ def show(done: Refit, seconds: Mapping[str, float], peak_bytes: int, console: Co
     console.print("It is announced to the workers." if done.announced else "Nothing was announced.", highlight=False)
     took = ", ".join(f"{step} {spent:.1f} s" for step, spent in seconds.items())
     console.print(f"{took}; {peak_bytes / 1e9:.1f} GB of memory at most.", highlight=False)
+    if page is not None:
+        console.print(f"All of it, with pictures: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
 def fold_table(done: Refit) -> Table:

@@ -20,6 +20,7 @@ from ops.errors import NoStack, NotAllowed, NotFound, NotServable, OpsError, Unr
 from schemas.announcement import ReleaseAnnouncement
 from schemas.release import Manifest
 from schemas.settings import ReleasePlace
+from trainer.publish import PAGE, report_directory
 
 
 def read_releases(place: ReleasePlace) -> list[Manifest]:
@@ -77,7 +78,7 @@ def show_release(data_dir: Path | None, name: str, *, as_json: bool) -> None:
         return
     console = Console()
     table = Table.grid(padding=(0, 2))
-    for what, value in _rows(found, announced):
+    for what, value in _rows(place, found, announced):
         table.add_row(what, Text(value))
     console.print(table)
     verdict = {} if found.verdict is None else found.verdict.numbers
@@ -115,9 +116,11 @@ def _verdict(manifest: Manifest) -> str:
     return "accepted" if manifest.verdict.accepted else "rejected"
 
 
-def _rows(manifest: Manifest, announced: ReleaseAnnouncement | None) -> Iterator[tuple[str, str]]:
+def _rows(place: ReleasePlace, manifest: Manifest, announced: ReleaseAnnouncement | None) -> Iterator[tuple[str, str]]:
     encoder, head, window = manifest.encoder, manifest.head, manifest.window
     yield "release", manifest.name
+    page = report_directory(place, manifest.name) / PAGE
+    yield "report", str(page) if page.is_file() else "none on this machine"
     yield "made", manifest.created_at.isoformat(timespec="seconds")
     if announced is not None and announced.release == manifest.name:
         yield "announced", announced.created_at.isoformat(timespec="seconds")

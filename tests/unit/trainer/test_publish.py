@@ -21,7 +21,7 @@ from schemas.announcement import ReleaseAnnouncement
 from schemas.release import EncoderEntry, Manifest
 from schemas.settings import ReleasePlace
 from trainer.announce import announcement
-from trainer.publish import outdated, publish, retain, share, uri
+from trainer.publish import PAGE, outdated, publish, report_directory, retain, share, uri
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -116,6 +116,17 @@ def test_old_releases_go_everywhere_but_not_the_announced_one_and_the_one_before
     assert names(elsewhere(place, tmp_path)) == left
     assert retain(place, 2, current(place, "r2")) == ["r3"]
     assert retain(place, 2, None) == ["r2"]
+
+
+def test_a_release_goes_with_its_report_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    place = ReleasePlace(tmp_path / "releases")
+    for day, name in enumerate(("a", "b"), 1):
+        release(place, name, day)
+        report_directory(place, name).mkdir(parents=True)
+        (report_directory(place, name) / PAGE).touch()
+    assert retain(place, 1, None) == ["a"]
+    assert not report_directory(place, "a").exists()
+    assert (report_directory(place, "b") / PAGE).exists()
 
 
 def test_a_release_that_is_only_on_this_machine_is_removed_as_well(place: ReleasePlace) -> None:

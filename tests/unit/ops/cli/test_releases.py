@@ -51,6 +51,15 @@ def model(*arguments: str, code: int = 0) -> str:
     return done.stdout if code == 0 else done.stderr
 
 
+def test_show_says_where_the_report_is(tmp_path: Path) -> None:
+    assert "none on this machine" in model("show", "fitted")
+    page = tmp_path / "releases" / "reports" / "fitted" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    assert str(page) in model("show", "fitted").replace("\n", "")
+    assert "reports" not in model("list")
+
+
 def test_releases_are_listed_newest_first() -> None:
     said = model("list")
     assert said.index("fitted") < said.index("builtin")

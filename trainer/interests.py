@@ -1,0 +1,110 @@
+"""The map of interests: where labels and people lie, in the two directions that tell labels apart best. Pure.
+
+The axes are the first two principal components of the labels' centres (of the people, where there are too few labels).
+A point is a person's mean interest; whose it is, is not kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.head import Head
+from trainer.prepare import NONE, Prepared
+
+PEOPLE: Final = 2_000
+"""Drawn at most."""
+LABELS: Final = 40
+"""Named at most: those of the most people."""
+LEAST_PEOPLE: Final = 3
+"""Of a label that is named: the name of a label that one person made up may tell who that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """people: (P, 2). label_of: (P,) a row of the labels, -1 for none of them. labels: (L, 2) centres, most people
+    first. names: L of them. explained: share of the centres' spread that two directions show."""
+
+    people: NDArray[np.float32]
+    label_of: NDArray[np.int32]
+    labels: NDArray[np.float32]
+    names: tuple[str, ...]
+    explained: float
+
+
+def interest_map(data: Prepared, vectors: NDArray[np.floating], head: Head, seed: int = 0) -> Map | None:
+    """None where nobody has written anything that could be drawn. The same window and seed: the same map."""
+    means = _means(data, vectors)
+    there = np.flatnonzero(means.any(axis=1))
+    if len(there) < 2:
+        return None
+    interests = np.zeros_like(means)
+    interests[there] = head(means[there])
+    label_of = _label_of(data)
+    names, centres = _centres(data, interests, label_of)
+    axes, middle, explained = _axes(centres if len(centres) >= 3 else interests[there])
+    drawn = np.sort(np.random.default_rng(seed).permutation(there)[:PEOPLE])
+    rank = np.full(len(data.label_names) + 1, NONE, np.int32)
+    rank[names] = np.arange(len(names), dtype=np.int32)
+    return Map(
+        people=((interests[drawn] - middle) @ axes).astype(np.float32),
+        label_of=rank[label_of[drawn]],
+        labels=((centres - middle) @ axes).astype(np.float32),
+        names=tuple(data.label_names[name] for name in names),
+        explained=explained,
+    )
+
+
+def _means(data: Prepared, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(U, D) unit mean of each user's texts, zeros without any."""
+    rows = np.flatnonzero(data.text >= 0)
+    rows = rows[np.argsort(data.user[rows], kind="stable")]
+    means = np.zeros((data.users, vectors.shape[1]), np.float32)
+    starts = np.searchsorted(data.user[rows], np.arange(data.users + 1))
+    for user in np.flatnonzero(np.diff(starts)).tolist():
+        own = rows[starts[user] : starts[user + 1]]
+        means[user] = np.asarray(vectors[data.text[own]], np.float32).mean(axis=0)
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    units: NDArray[np.float32] = np.divide(means, lengths, out=means, where=lengths > 0)
+    return units
+
+
+def _label_of(data: Prepared) -> NDArray[np.int32]:
+    """(U,) each user's most frequent label, of equals the one that appeared first; -1 for none."""
+    event, column = np.nonzero(data.labels >= 0)
+    width = len(data.label_names) + 1
+    pairs, counts = np.unique(
+        data.user[event].astype(np.int64) * width + data.labels[event, column], return_counts=True
+    )
+    user, label = pairs // width, pairs % width
+    found = np.full(data.users, NONE, np.int32)
+    order = np.lexsort((-label, counts))  # the last one written stays
+    found[user[order]] = label[order]
+    return found
+
+
+def _centres(
+    data: Prepared, interests: NDArray[np.float32], label_of: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Numbers of the labels that are drawn, and the means of those whose label each is."""
+    drawn = (label_of >= 0) & interests.any(axis=1)
+    people = np.bincount(label_of[drawn], minlength=len(data.label_names))
+    names = np.argsort(-people, kind="stable")[:LABELS]
+    names = names[people[names] >= LEAST_PEOPLE]
+    centres = [interests[drawn & (label_of == name)].mean(axis=0) for name in names]
+    return names, np.array(centres, np.float32).reshape(len(names), interests.shape[1])
+
+
+def _axes(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """(D, 2) the first two principal components, each with its largest number positive; the middle; what they show."""
+    middle = points.mean(axis=0)
+    _, spread, directions = np.linalg.svd((points - middle).astype(np.float64), full_matrices=False)
+    axes = np.zeros((points.shape[1], 2))
+    axes[:, : min(2, len(directions))] = directions[:2].T
+    largest = np.abs(axes).argmax(axis=0)
+    axes *= np.where(axes[largest, [0, 1]] < 0, -1, 1)
+    total = float((spread**2).sum())
+    return axes.astype(np.float32), middle, float((spread[:2] ** 2).sum()) / total if total > 0 else 0.0
