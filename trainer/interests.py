@@ -1,6 +1,7 @@
 """The map of interests: where labels and people lie, in the two directions that tell labels apart best. Pure.
 
-The axes are the first two principal components of the labels' centres (of the people, where there are too few labels).
+The axes are the first two principal components of the labels' centres, each as heavy as its people are many (of the
+people, where there are too few labels).
 A point is a person's mean interest; whose it is, is not kept.
 """
 
@@ -45,7 +46,11 @@ def interest_map(data: Prepared, vectors: NDArray[np.floating], head: Head, seed
     interests[there] = head(means[there])
     label_of = _label_of(data)
     names, centres = _centres(data, interests, label_of)
-    axes, middle, explained = _axes(centres if len(centres) >= 3 else interests[there])
+    if len(names) >= 3:
+        people = np.bincount(label_of[there][label_of[there] >= 0], minlength=len(data.label_names))[names]
+        axes, middle, explained = _axes(centres, people)
+    else:
+        axes, middle, explained = _axes(interests[there], np.ones(len(there)))
     drawn = np.sort(np.random.default_rng(seed).permutation(there)[:PEOPLE])
     rank = np.full(len(data.label_names) + 1, NONE, np.int32)
     rank[names] = np.arange(len(names), dtype=np.int32)
@@ -98,10 +103,14 @@ def _centres(
     return names, np.array(centres, np.float32).reshape(len(names), interests.shape[1])
 
 
-def _axes(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-    """(D, 2) the first two principal components, each with its largest number positive; the middle; what they show."""
-    middle = points.mean(axis=0)
-    _, spread, directions = np.linalg.svd((points - middle).astype(np.float64), full_matrices=False)
+def _axes(
+    points: NDArray[np.float32], weight: NDArray[np.number]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """(D, 2) the first two principal components of weighted points, each with its largest number positive; the middle;
+    what they show."""
+    share = weight[:, None] / weight.sum()
+    middle = (points * share).sum(axis=0).astype(np.float32)
+    _, spread, directions = np.linalg.svd((points - middle) * np.sqrt(share), full_matrices=False)
     axes = np.zeros((points.shape[1], 2))
     axes[:, : min(2, len(directions))] = directions[:2].T
     largest = np.abs(axes).argmax(axis=0)

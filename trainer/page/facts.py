@@ -27,7 +27,8 @@ CONTESTANTS: Final = {
 }
 """Who answers, in the order in which they are shown, as people call them."""
 TITLES: Final = {HIT: "hit@10", NDCG: "nDCG@10", LABEL: "label accuracy"} | {"recall@20": "recall@20"}
-AGAINST: Final = (CURRENT, RAW_KNN, "popularity")
+AGAINST: Final = {CURRENT: "the release in service", RAW_KNN: "raw kNN", "popularity": "popularity"}
+"""Over whom a gain is told."""
 Points = list[tuple[int, float | None]]
 ALL: Final = "all"
 RESAMPLES: Final = 500
@@ -106,7 +107,7 @@ def gains(validated: Validated, limits: Limits | None = None) -> tuple[Gains, ..
         if metric not in (NDCG, LABEL):
             continue
         scores = part.scores[metric]
-        for against in AGAINST:
+        for against, called in AGAINST.items():
             if against not in scores:
                 continue
             points = {}
@@ -117,7 +118,7 @@ def gains(validated: Validated, limits: Limits | None = None) -> tuple[Gains, ..
                     difference = (scores[CANDIDATE] - scores[against])[inside]
                     points[str(known)] = paired_gain(difference, user, limits)
             if points:
-                found.append(Gains(TITLES[metric], CONTESTANTS[against], points))
+                found.append(Gains(TITLES[metric], called, points))
     return tuple(found)
 
 

@@ -143,10 +143,11 @@ def calibration_figure(found: Calibration, ink: Ink) -> Figure:
 
 def curves_figure(panels: Sequence[Line], ink: Ink) -> Figure:
     """A panel a fit and measure; the epoch that was kept is marked."""
-    rows = -(-len(panels) // 2)
+    columns = 3 if len(panels) == 3 else min(2, len(panels))
+    rows = -(-len(panels) // columns)
     figure = _figure(3.0 * rows, ink)
     for number, panel in enumerate(panels):
-        axes = _axes(figure, ink, (rows, 2, number + 1))
+        axes = _axes(figure, ink, (rows, columns, number + 1))
         axes.set_title(panel.title, loc="left", color=ink.text, fontsize=10.5)
         axes.axvline(panel.chosen, color=ink.faint, linewidth=1, linestyle=(0, (4, 3)))
         for nth, (name, points) in enumerate(panel.lines.items()):
@@ -195,9 +196,19 @@ def map_figure(found: Map, ink: Ink) -> tuple[Figure, int]:
         axes.scatter(*mine.T, s=size, color=ink.series[label], alpha=0.5, linewidths=0)
     colours = [ink.series[label] if label < coloured else ink.faint for label in range(len(found.names))]
     axes.scatter(*found.labels.T, s=46, facecolor=ink.paper, edgecolor=colours, linewidths=2, zorder=4)
-    axes.margins(0.06)
+    axes.set(**_view(found))
     left_out = placed(figure, axes, found.labels, [drawable(name) for name in found.names], ink.text, ink.paper)
     return figure, left_out
+
+
+def _view(found: Map) -> dict[str, tuple[float, float]]:
+    """Limits that show every label and nearly everybody: a few people far off would press all others together."""
+    low, high = np.quantile(found.people, [0.01, 0.99], axis=0)
+    if len(found.labels):
+        low, high = np.minimum(low, found.labels.min(axis=0)), np.maximum(high, found.labels.max(axis=0))
+    margin = np.maximum(0.06 * (high - low), 1e-3)
+    ends = np.stack([low - margin, high + margin]).tolist()
+    return {"xlim": (ends[0][0], ends[1][0]), "ylim": (ends[0][1], ends[1][1])}
 
 
 def _figure(height: float, ink: Ink) -> Figure:

@@ -22,7 +22,7 @@ def verdict(done: Refit, made: Made) -> Iterator[str]:
         better = f" ({numbers['gain.mean'] / theirs:+.1%})" if theirs > 0 else ""
         yield (
             f"Over {asked:,} questions of newcomers from whom it had not learned, the candidate's {TITLES[DECIDES]} is "
-            f"{mine:.4f} against {theirs:.4f} {whose}{better}. With 95 % confidence the difference lies between "
+            f"{mine:.4f} against {theirs:.4f} {whose}{better}. With 95\u00a0% confidence the difference lies between "
             f"{numbers['gain.low']:+.4f} and {numbers['gain.high']:+.4f}."
         )
     if done.verdict.accepted:
@@ -39,7 +39,7 @@ def fitness(numbers: Mapping[str, float], limits: Limits) -> Iterator[dict[str, 
     """Rows of the checks that were measured."""
     for name, key, found, allowed in (
         ("golden vectors: cosine to those in service", "golden.cosine", "{:.5f}", f"at least {limits.golden_cosine}"),
-        ("golden interests: length off by", "golden.length", "{:.6f}", f"at most {LENGTH}"),
+        ("golden interests: length off by", "golden.length", "{:.1e}", f"at most {LENGTH}"),
         (
             "time of an answer ÷ that of the release in service",
             "latency.ratio",
@@ -52,7 +52,7 @@ def fitness(numbers: Mapping[str, float], limits: Limits) -> Iterator[dict[str, 
     if "size.bytes" in numbers:
         yield {
             "name": "weights",
-            "found": f"{numbers['size.bytes'] / 1e6:,.2f} MB",
+            "found": f"{numbers['size.bytes'] / 1e6:,.2f} MB" if numbers["size.bytes"] else "none but the blend's",
             "allowed": f"at most {limits.release_bytes / 1e6:,.0f} MB",
         }
 
