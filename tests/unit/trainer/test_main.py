@@ -7,14 +7,18 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
 from model.errors import ReleasesUnreachable
 from model.kafka.base import BrokerRefused, BrokerUnavailable
+from schemas.settings import ReleasePlace
+from tests.refits import run
 from trainer.__main__ import main
 from trainer.errors import TooLittleData, TurnLost, WindowUnusable, WrongTopic
 from trainer.follow import Figures
+from trainer.publish import PAGE, report_directory
 from trainer.recipe import Refit
 from trainer.settings import TrainerSettings
 
@@ -54,6 +58,20 @@ def test_every_failure_of_a_single_run_has_its_exit_code_and_says_why(
     monkeypatch.setattr("trainer.__main__.run_once", run_once)
     assert main(["--once"]) == code
     assert str(error) in caplog.text
+
+
+def test_a_single_run_says_its_verdict_and_where_its_report_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run(tmp_path).done
+    monkeypatch.setattr("trainer.__main__.run_once", lambda _settings, _tell, _stop: done)
+    monkeypatch.setenv("KINDRED_RELEASES", str(tmp_path / "releases"))
+    assert main(["--once"]) == 0
+    said = capsys.readouterr().out
+    page = report_directory(ReleasePlace(tmp_path / "releases"), done.whole.manifest.name) / PAGE
+    assert "is accepted" in said
+    assert str(page) in said
+    assert page.is_file()
 
 
 def test_a_service_is_watched_on_the_port_that_it_logs_and_ends_with_0_when_it_is_told_to(
