@@ -157,7 +157,7 @@ def curves_figure(panels: Sequence[Line], ink: Ink) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color=ink.line, linewidth=0.8)
         axes.margins(y=0.15)
-        below = {"loc": "upper right", "bbox_to_anchor": (1.0, -0.07), "ncols": 1, "borderaxespad": 0.2}
+        below = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.2), "borderaxespad": 0.0, "borderpad": 0.2}
         axes.legend(**below, fontsize=8.5, frameon=False, labelcolor=ink.text)
     return figure
 
@@ -170,8 +170,8 @@ def weights_figure(found: Sequence[Weight], ink: Ink) -> Figure:
     at = np.array([number + 0.6 * parts.index(each.part) for number, each in enumerate(found)])
     colours = [ink.series[parts.index(each.part)] for each in found]
     axes.barh(at, [each.now for each in found], 0.62, color=colours, alpha=0.85)
-    axes.plot([each.before for each in found], at, "|", color=ink.text, markersize=10, markeredgewidth=2)
-    axes.plot([each.shipped for each in found], at, "o", color=ink.text, markersize=5, fillstyle="none")
+    axes.plot([each.before for each in found], at, "|", color=ink.text, markersize=10, markeredgewidth=2, clip_on=False)
+    axes.plot([each.shipped for each in found], at, "o", color=ink.text, markersize=5, fillstyle="none", clip_on=False)
     axes.set_yticks(at, [f"{each.part}: {each.signal}" for each in found])
     axes.set_ylim(at[-1] + 0.7, -0.7)
     axes.set_xlim(left=0)
