@@ -44,19 +44,15 @@ def interest_map(data: Prepared, vectors: NDArray[np.floating], head: Head, seed
         return None
     interests = np.zeros_like(means)
     interests[there] = head(means[there])
-    label_of = _label_of(data)
-    names, centres = _centres(data, interests, label_of)
-    if len(names) >= 3:
-        people = np.bincount(label_of[there][label_of[there] >= 0], minlength=len(data.label_names))[names]
-        axes, middle, explained = _axes(centres, people)
-    else:
-        axes, middle, explained = _axes(interests[there], np.ones(len(there)))
+    names, centres, people = _centres(data, interests)
+    by_label = len(names) >= 3
+    axes, middle, explained = _axes(*((centres, people) if by_label else (interests[there], np.ones(len(there)))))
     drawn = np.sort(np.random.default_rng(seed).permutation(there)[:PEOPLE])
     rank = np.full(len(data.label_names) + 1, NONE, np.int32)
     rank[names] = np.arange(len(names), dtype=np.int32)
     return Map(
         people=((interests[drawn] - middle) @ axes).astype(np.float32),
-        label_of=rank[label_of[drawn]],
+        label_of=rank[_label_of(data)[drawn]],
         labels=((centres - middle) @ axes).astype(np.float32),
         names=tuple(data.label_names[name] for name in names),
         explained=explained,
@@ -77,14 +73,19 @@ def _means(data: Prepared, vectors: NDArray[np.floating]) -> NDArray[np.float32]
     return units
 
 
-def _label_of(data: Prepared) -> NDArray[np.int32]:
-    """(U,) each user's most frequent label, of equals the one that appeared first; -1 for none."""
+def _carried(data: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Users, labels, and how many events of the user carry the label; each pair once."""
     event, column = np.nonzero(data.labels >= 0)
     width = len(data.label_names) + 1
     pairs, counts = np.unique(
         data.user[event].astype(np.int64) * width + data.labels[event, column], return_counts=True
     )
-    user, label = pairs // width, pairs % width
+    return pairs // width, pairs % width, counts
+
+
+def _label_of(data: Prepared) -> NDArray[np.int32]:
+    """(U,) each user's most frequent label, of equals the one that appeared first; -1 for none."""
+    user, label, counts = _carried(data)
     found = np.full(data.users, NONE, np.int32)
     order = np.lexsort((-label, counts))  # the last one written stays
     found[user[order]] = label[order]
@@ -92,15 +93,17 @@ def _label_of(data: Prepared) -> NDArray[np.int32]:
 
 
 def _centres(
-    data: Prepared, interests: NDArray[np.float32], label_of: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Numbers of the labels that are drawn, and the means of those whose label each is."""
-    drawn = (label_of >= 0) & interests.any(axis=1)
-    people = np.bincount(label_of[drawn], minlength=len(data.label_names))
+    data: Prepared, interests: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Numbers of the labels that are drawn, the mean interests of the users who have each, and how many these are."""
+    user, label, _ = _carried(data)
+    there = interests[user].any(axis=1)
+    user, label = user[there], label[there]
+    people = np.bincount(label, minlength=len(data.label_names))
     names = np.argsort(-people, kind="stable")[:LABELS]
     names = names[people[names] >= LEAST_PEOPLE]
-    centres = [interests[drawn & (label_of == name)].mean(axis=0) for name in names]
-    return names, np.array(centres, np.float32).reshape(len(names), interests.shape[1])
+    centres = [interests[user[label == name]].mean(axis=0) for name in names]
+    return names, np.array(centres, np.float32).reshape(len(names), interests.shape[1]), people[names]
 
 
 def _axes(

@@ -173,6 +173,7 @@ def weights_figure(found: Sequence[Weight], ink: Ink) -> Figure:
     axes.plot([each.before for each in found], at, "|", color=ink.text, markersize=10, markeredgewidth=2, clip_on=False)
     axes.plot([each.shipped for each in found], at, "o", color=ink.text, markersize=5, fillstyle="none", clip_on=False)
     axes.set_yticks(at, [f"{each.part}: {each.signal}" for each in found])
+    axes.tick_params(axis="y", pad=9)
     axes.set_ylim(at[-1] + 0.7, -0.7)
     axes.set_xlim(left=0)
     axes.grid(axis="x", color=ink.line, linewidth=0.8)
@@ -187,14 +188,15 @@ def map_figure(found: Map, ink: Ink) -> tuple[Figure, int]:
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.set_yticks([])
-    coloured = min(len(found.names), len(ink.series))
-    others = (found.label_of < 0) | (found.label_of >= coloured)
+    count = np.bincount(found.label_of[found.label_of >= 0], minlength=len(found.names))
+    coloured = [label for label in np.argsort(-count, kind="stable")[: len(ink.series)].tolist() if count[label]]
     size = 14 if len(found.people) <= 500 else 7
+    others = ~np.isin(found.label_of, coloured)
     axes.scatter(*found.people[others].T, s=size, color=ink.faint, alpha=0.25, linewidths=0)
-    for label in range(coloured):
-        mine = found.people[found.label_of == label]
-        axes.scatter(*mine.T, s=size, color=ink.series[label], alpha=0.5, linewidths=0)
-    colours = [ink.series[label] if label < coloured else ink.faint for label in range(len(found.names))]
+    colours = [ink.faint] * len(found.names)
+    for label, colour in zip(coloured, ink.series, strict=False):
+        colours[label] = colour
+        axes.scatter(*found.people[found.label_of == label].T, s=size, color=colour, alpha=0.5, linewidths=0)
     axes.scatter(*found.labels.T, s=46, facecolor=ink.paper, edgecolor=colours, linewidths=2, zorder=4)
     axes.set(**_view(found))
     left_out = placed(figure, axes, found.labels, [drawable(name) for name in found.names], ink.text, ink.paper)

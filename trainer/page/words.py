@@ -108,8 +108,8 @@ def mapped(found: Map, unnamed: int) -> tuple[str, str]:
         return above, f"The two directions in which people differ most: {shown} of all differences."
     left = f" {unnamed} names found no place." if unnamed else ""
     above = (
-        f"{dot}, in the colour of their most frequent label where many have it; a ring is the centre of a label "
-        f"({len(found.names)} of them)."
+        f"{dot}, in the colour of their most frequent label where many have it; a ring is the middle of "
+        f"all who have a label ({len(found.names)} of them)."
     )
     return above, f"The two directions that tell labels apart best: {shown} of what lies between the centres.{left}"
 

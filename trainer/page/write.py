@@ -167,7 +167,7 @@ def _figures(run: Run, made: Made) -> Any:
         if scores is not None and len(scores):
             yield {"name": f"{facts.TITLES[metric]} of the candidate", "value": f"{scores.mean():.3f}"}
     if "gain.mean" in numbers:
-        yield {"name": "gain in nDCG@10 that was judged", "value": f"{numbers['gain.mean']:+.4f}"}
+        yield {"name": "gain in nDCG@10 that was judged", "value": f"{numbers['gain.mean']:+.3f}"}
     if len(validated.labels.user):
         yield {"name": "Accuracy(D): label accuracy, one text known", "value": f"{accuracy(validated):.3f}"}
     yield {"name": "events learned from", "value": f"{made.data.counts['kept']:,}"}
