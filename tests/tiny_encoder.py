@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ def write_tiny_encoder(
     max_tokens: int = 48,
     lowercase: bool = False,
     seed: int = 0,
+    words: Sequence[str] = WORDS,
 ) -> Path:
-    """2 layers, 4 heads, the words above. Returns `directory`."""
+    """2 layers, 4 heads, the words above or others. Returns `directory`."""
     (directory / "1_Pooling").mkdir(parents=True)
-    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
     tensors = bert_weights(words=len(vocabulary), hidden=hidden, positions=64, seed=seed)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     config = {

@@ -7,6 +7,8 @@ pickled weights beside them is fine, they are never opened.
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +101,24 @@ def read_files(directory: Path) -> EncoderFiles:
             lowercase=lowercase,
         ),
     )
+
+
+def write_files(files: EncoderFiles, weights: bytes, directory: Path) -> EncoderFiles:
+    """The same encoder with other weights (a safetensors file), in `directory`, whole or not there; what is there
+    already goes. Raises EncoderUnusable, and OSError where the disk takes no more."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".encoder.", dir=directory.parent) as work:
+        aside = Path(work) / "aside"
+        for name in files.checksums:
+            if not name.startswith(_WEIGHTS.removesuffix(".safetensors")):
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(files.directory / name, aside / name)
+        (aside / _WEIGHTS).write_bytes(weights)
+        read_files(aside)
+        if directory.is_dir():
+            directory.rename(Path(work) / "before")
+        aside.rename(directory)
+    return read_files(directory)
 
 
 def _weights(directory: Path) -> list[str]:

@@ -113,7 +113,7 @@ class TorchEncoder:
 
 def load_model(files: EncoderFiles, *, precision: Precision, attention: str = "sdpa") -> Any:
     """The transformers model, from safetensors on this machine and without code of its own, in evaluation mode."""
-    with _quiet():
+    with quiet():
         model, info = AutoModel.from_pretrained(
             files.directory,
             use_safetensors=True,
@@ -133,8 +133,8 @@ def load_model(files: EncoderFiles, *, precision: Precision, attention: str = "s
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar, and no report of tensors that are lacking: `load_model` judges them itself."""
+def quiet() -> Iterator[None]:
+    """No progress bar of transformers, and no report of tensors that are lacking: whoever loads judges them."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -27,7 +27,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.fit.held_out import neighbour_accuracy, same_user_recall
-from trainer.fit.losses import contrast_loss, epoch_order, label_loss
+from trainer.fit.losses import contrast_loss, epoch_order, fit_label_scores, label_loss
 from trainer.fit.texts import Rows, Sides, Texts, sides
 from trainer.fit.training import (
     Place,
@@ -36,6 +36,7 @@ from trainer.fit.training import (
     joined,
     optimizer_tensors,
     out_of_patience,
+    part_of,
     read_checkpoint,
     repeatable,
     restore_optimizer,
@@ -198,9 +199,9 @@ class _Fit:
         if found is None:
             self._fit_labels()
         else:
-            self._net.load_state_dict(_part(tensors, "now."))
-            restore_optimizer(self._optimizer, _part(tensors, "optimizer."))
-        return state["seconds"], [Epoch(**epoch) for epoch in state["epochs"]], _part(tensors, "best.")
+            self._net.load_state_dict(part_of(tensors, "now."))
+            restore_optimizer(self._optimizer, part_of(tensors, "optimizer."))
+        return state["seconds"], [Epoch(**epoch) for epoch in state["epochs"]], part_of(tensors, "best.")
 
     def _fit_labels(self) -> None:
         """Label scores for the identity, by softmax regression: what moves vectors from epoch 1 on is not arbitrary."""
@@ -208,16 +209,7 @@ class _Fit:
         if layer is None:
             return
         vectors, labels = self._vectors(self._sides.bank), self._tensor(self._texts.labels[self._sides.bank])
-        optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=60, line_search_fn="strong_wolfe")
-
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            prior = self._settings.prior / 2 * layer.weight.square().sum()
-            found = (label_loss(layer(vectors), labels) + prior) / len(vectors)
-            torch.autograd.backward(found)
-            return found
-
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
+        fit_label_scores(layer, vectors, labels, self._settings.prior)
 
     def _write(self, checkpoints: Path, of: str, epochs: list[Epoch], best: dict[str, Tensor], seconds: float) -> None:
         parts = {"now": self._net.state_dict(), "best": best, "optimizer": optimizer_tensors(self._optimizer)}
@@ -280,7 +272,3 @@ class _Fit:
 def _best(epochs: list[Epoch]) -> int:
     """The first of those that serve held-out users best; of equals, the one whose label scores do."""
     return max(range(len(epochs)), key=lambda number: (epochs[number].measure, epochs[number].label_accuracy or 0.0))
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

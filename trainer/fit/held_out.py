@@ -24,12 +24,19 @@ _BLOCK_BYTES: Final = 64 << 20
 def neighbour_accuracy(
     bank: Tensor, given: Tensor, queries: Tensor, wanted: Tensor, label_count: int, k: int = NEIGHBOURS
 ) -> float:
-    """Share of queries whose first label is wanted: each of the k nearest texts of the bank gives its similarity, where
+    """Share of queries whose labels are told: see `labels_told`. At least one query."""
+    return float(labels_told(bank, given, queries, wanted, label_count, k).double().mean())
+
+
+def labels_told(
+    bank: Tensor, given: Tensor, queries: Tensor, wanted: Tensor, label_count: int, k: int = NEIGHBOURS
+) -> Tensor:
+    """(Q,) whether a query's first label is wanted: each of the k nearest texts of the bank gives its similarity, where
     positive, to its labels.
 
-    bank: (M, D), queries: (Q, D) unit rows, not empty. given: (M, W), wanted: (Q, W) int64 labels, -1 for none.
+    bank: (M, D), queries: (Q, D) unit rows. given: (M, W), wanted: (Q, W) int64 labels, -1 for none.
     """
-    right = 0
+    right = torch.zeros(len(queries), dtype=torch.bool, device=queries.device)
     for start, similarities in _similarities(queries, bank):
         values, rows = similarities.topk(min(k, len(bank)), dim=1)
         labels = given[rows]  # (B, k, W)
@@ -38,22 +45,28 @@ def neighbour_accuracy(
         scores = queries.new_zeros((len(rows), label_count + 1))
         scores.scatter_add_(1, labels.where(labels != NO_LABEL, label_count).flatten(1), weights.flatten(1))
         best = scores[:, :label_count].argmax(dim=1)
-        right += int((wanted[start : start + len(rows)] == best[:, None]).any(dim=1).sum())
-    return right / len(queries)
+        block = slice(start, start + len(rows))
+        right[block] = (wanted[block] == best[:, None]).any(dim=1)
+    return right
 
 
 def same_user_recall(bank: Tensor, user: Tensor, asked: int, k: int = FOUND_AMONG) -> float:
-    """Share of the first `asked` rows of the bank that have another row of their user among the k nearest.
+    """Share of the first `asked` rows of the bank that find their user: see `same_user_found`. At least one."""
+    return float(same_user_found(bank, user, asked, k).double().mean())
+
+
+def same_user_found(bank: Tensor, user: Tensor, asked: int, k: int = FOUND_AMONG) -> Tensor:
+    """(asked,) whether each of the first `asked` rows of the bank has another row of its user among the k nearest.
 
     bank: (M, D) unit rows, two or more. user: (M,) who wrote.
     """
-    found = 0
+    found = torch.zeros(asked, dtype=torch.bool, device=bank.device)
     for start, similarities in _similarities(bank[:asked], bank):
         itself = torch.arange(start, start + len(similarities), device=bank.device)
         similarities.scatter_(1, itself[:, None], -torch.inf)
         nearest = similarities.topk(min(k, len(bank) - 1), dim=1).indices
-        found += int((user[nearest] == user[itself][:, None]).any(dim=1).sum())
-    return found / asked
+        found[itself] = (user[nearest] == user[itself][:, None]).any(dim=1)
+    return found
 
 
 def _similarities(queries: Tensor, bank: Tensor) -> Iterator[tuple[int, Tensor]]:

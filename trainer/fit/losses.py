@@ -57,3 +57,29 @@ def contrast_loss(interest: Tensor, user: Tensor, pair: Tensor, temperature: flo
     scores = (interest @ interest.T / temperature).masked_fill(~(partner | other), -torch.inf)
     asked, right = partner.nonzero(as_tuple=True)
     return functional.cross_entropy(scores[asked], right, reduction="sum")
+
+
+def title_loss(texts: Tensor, titles: Tensor, user: Tensor, title: Tensor, temperature: float) -> Tensor:
+    """InfoNCE summed over texts: a text is to find the title of its item among titles that other users' texts have.
+    Titles that the same user's texts have are neither right nor wrong, as with `contrast_loss`.
+
+    texts: (B, D) unit rows. titles: (B, D), of each text's item. user, title: (B,) who wrote, and which title.
+    """
+    itself = torch.eye(len(user), dtype=torch.bool, device=user.device)
+    other = (user[:, None] != user) & (title[:, None] != title)
+    scores = (texts @ titles.T / temperature).masked_fill(~(itself | other), -torch.inf)
+    return functional.cross_entropy(scores, torch.arange(len(user), device=user.device), reduction="sum")
+
+
+def fit_label_scores(layer: torch.nn.Linear, vectors: Tensor, labels: Tensor, prior: float) -> None:
+    """Softmax regression of labels on vectors that stay as they are; the layer begins at zero. prior: L2 of its
+    weights. vectors: (B, D). labels: (B, W), -1 for none."""
+    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        found = (label_loss(layer(vectors), labels) + prior / 2 * layer.weight.square().sum()) / len(vectors)
+        torch.autograd.backward(found)
+        return found
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.encoder.files import read_files
+from model.encoder.files import read_files, write_files
 from model.errors import EncoderUnusable
 from tests.tiny_encoder import write_json, write_tiny_encoder
 
@@ -101,3 +101,23 @@ def test_what_cannot_be_run_is_refused_with_the_files_name(
     damage(directory)
     with pytest.raises(EncoderUnusable, match=said):
         read_files(directory)
+
+
+def test_other_weights_make_another_space_and_leave_the_rest_as_it_was(tiny_cls: Path, tmp_path: Path) -> None:
+    files = read_files(tiny_cls)
+    other = (write_tiny_encoder(tmp_path / "other", seed=1) / "model.safetensors").read_bytes()
+    for _ in range(2):  # also where it has been written before
+        made = write_files(files, other, tmp_path / "made")
+        assert made.space != files.space
+        assert (made.pooling, made.max_tokens, set(made.checksums)) == ("cls", 48, set(files.checksums))
+        changed = {name for name, sha256 in made.checksums.items() if sha256 != files.checksums[name]}
+        assert changed == {"model.safetensors"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "other"]
+    same = write_files(files, (tiny_cls / "model.safetensors").read_bytes(), tmp_path / "same")
+    assert same.space == files.space
+
+
+def test_weights_that_are_none_are_not_written(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderUnusable, match="no safetensors file"):
+        write_files(read_files(tiny), b"no tensors", tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from trainer.fit.losses import contrast_loss, epoch_order, label_loss
+from trainer.fit.losses import contrast_loss, epoch_order, fit_label_scores, label_loss, title_loss
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(0, 5))
@@ -65,3 +65,36 @@ def test_without_a_pair_the_contrast_is_nothing_and_can_be_derived(count: int) -
     assert float(loss.detach()) == 0
     assert vectors.grad is not None
     assert not vectors.grad.any()
+
+
+def test_a_title_is_told_from_those_of_other_users_only() -> None:
+    draw = torch.Generator().manual_seed(0)
+    texts, named = (functional.normalize(torch.randn(count, 8, generator=draw), dim=1) for count in (4, 3))
+    user, title = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 2, 0])
+    scores = texts @ named[title].T / 0.1
+    # Text 3 has the title of text 0: neither is wrong for the other. Texts 0 and 1 are of one user.
+    allowed = {0: [0, 2], 1: [1, 2, 3], 2: [0, 1, 2, 3], 3: [1, 2, 3]}
+    expected = sum(float(torch.logsumexp(scores[a, among], 0) - scores[a, a]) for a, among in allowed.items())
+    assert float(title_loss(texts, named[title], user, title, 0.1)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_a_title_there_is_no_loss_and_it_can_be_derived() -> None:
+    vectors = torch.ones(0, 4, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.int64)
+    loss = title_loss(vectors, vectors, none, none, 0.1)
+    torch.autograd.backward(loss)
+    assert float(loss.detach()) == 0
+
+
+def test_label_scores_are_those_that_a_prior_leaves() -> None:
+    vectors, labels = torch.eye(3).repeat(20, 1), torch.arange(3).repeat(20)[:, None]
+
+    def fitted(prior: float) -> torch.nn.Linear:
+        layer = torch.nn.Linear(3, 3)
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+        fit_label_scores(layer, vectors, labels, prior)
+        return layer
+
+    assert (fitted(1.0)(vectors).argmax(dim=1) == labels[:, 0]).all()
+    assert float(fitted(100.0).weight.detach().norm()) < 0.2 * float(fitted(0.01).weight.detach().norm())

@@ -34,3 +34,8 @@ def test_who_is_asked_about_without_labels_has_a_partner_among_those_asked(monke
     assert len(found.asked) == 20
     assert np.bincount(texts.user[found.asked])[texts.user[found.asked]].min() >= 2
     assert not found.by_labels
+
+
+def test_less_is_asked_where_that_is_told() -> None:
+    found = sides(people(), HELD_OUT, 0, most=(7, 11))
+    assert (len(found.asked), len(found.bank)) == (7, 11)
