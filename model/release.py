@@ -146,6 +146,13 @@ def golden(encoder: Encoder, head: Head = identity) -> tuple[Golden, ...]:
     )
 
 
+def release_encoder_files(path: Path, manifest: Manifest, cache: Path) -> EncoderFiles | None:
+    """Those of the encoder of the release in `path`, its own or what it refers to; None for one without files. Raises
+    EncoderError."""
+    reference = manifest.encoder.reference
+    return encoder_files(reference, cache=cache) if reference else read_files(path / ENCODER)
+
+
 def _numbers(row: Vectors) -> tuple[float, ...]:
     return tuple(round(float(value), 7) for value in row)
 
@@ -181,7 +188,7 @@ def _encoder(path: Path, manifest: Manifest, cache: Path, load: Load) -> Encoder
     entry = manifest.encoder
     where = entry.reference or str(path / ENCODER)
     try:
-        files = encoder_files(where, cache=cache) if entry.reference else read_files(path / ENCODER)
+        files = release_encoder_files(path, manifest, cache)
         found = files.checksums if files else {}
         for name in sorted({*found, *entry.files}):
             if found.get(name) != entry.files.get(name):

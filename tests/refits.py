@@ -18,6 +18,7 @@ from schemas.release import EncoderEntry, Manifest, Verdict
 from schemas.release import Window as Stretch
 from tests.communities import write_community
 from tests.windows import MemoryLog, fill
+from trainer.adapt import Adapted
 from trainer.crossval import Scored, Validated
 from trainer.fit.blend import BlendEpoch, BlendFit
 from trainer.fit.head import Epoch, HeadFit
@@ -115,6 +116,7 @@ def run(directory: Path, **changes: Any) -> Run:
         vectors=vectors,
         serving_head=identity,
         before=WEIGHTS.to_dict(),
+        adapted=Adapted(),
     )
     made = replace(made, **changes)
     manifest = Manifest(

@@ -10,23 +10,28 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from model.encoder.load import load_encoder
 from model.errors import ReleaseRefused
 from model.fetch import fetch, name_under
-from model.release import Release, load_release, write_builtin
+from model.release import Release, load_release, release_encoder_files, write_builtin
 from model.transfer_weights import TransferWeights
 from model.update import DAY_MS
 from schemas.announcement import ReleaseAnnouncement
 from schemas.topics import ITEMS, MODEL_RELEASES, RECOMMENDATIONS, USER_TEXT, topic_name
+from trainer.adapt import Adapting
 from trainer.announcer import Announcer
 from trainer.errors import Stopped, TooLittleData, WindowUnusable
 from trainer.fit.blend import BlendSettings
+from trainer.fit.encoder import EncoderSettings
 from trainer.fit.head import HeadSettings
+from trainer.fit.pretrain import PretrainSettings
 from trainer.follow import Figures, Follower, Span, Topics
 from trainer.gate import Limits
 from trainer.log import KafkaLog
@@ -114,6 +119,7 @@ def run_once(settings: TrainerSettings, tell: Tell, stop: Callable[[], bool]) ->
             place=place,
             announce=partial(announcer.announce, turn, last),
             tell=_failing(settings.fail_point, tell),
+            adapting=adapting_of(settings, release),
         )
         try:
             done = refit(parts, _options(settings), datetime.now(UTC))
@@ -168,6 +174,22 @@ def limits(settings: TrainerSettings) -> Limits:
         latency_margin=settings.latency_margin,
         release_bytes=int(settings.release_megabytes * 1e6),
         seed=settings.seed,
+    )
+
+
+def adapting_of(settings: TrainerSettings, release: Release) -> Adapting | None:
+    """How the encoder of the release in service is to be fitted; None where `fit` names no part of it."""
+    parts = settings.fit.split(",")
+    if not {"pretrain", "encoder"} & set(parts):
+        return None
+    pretrain, encoder = PretrainSettings(), EncoderSettings()
+    minutes = settings.fit_minutes
+    return Adapting(
+        files=release_encoder_files(release.path, release.manifest, settings.cache),
+        # By torch: nothing is converted for an encoder that may be dropped.
+        load=lambda path: load_encoder(str(path), device=settings.device, backend="torch", cache=settings.cache),
+        pretrain=replace(pretrain, pace=replace(pretrain.pace, minutes=minutes)) if "pretrain" in parts else None,
+        encoder=replace(encoder, pace=replace(encoder.pace, minutes=minutes)) if "encoder" in parts else None,
     )
 
 

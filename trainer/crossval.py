@@ -7,7 +7,7 @@ knows what came later; labels are told at the end, the newcomer's own hidden: Ac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,7 +35,7 @@ _SHOWN: Final = 10
 _TOGETHER: Final = 1024
 POPULAR_LABEL: Final = "popularity"
 WITHOUT_HEAD: Final = "without_head"
-"""The candidate's blend, fitted with the head in service."""
+"""The candidate's blend, fitted with the head in service, or with none where the candidate's encoder is another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,15 @@ class Validated:
 @dataclass(frozen=True, slots=True)
 class Contest:
     """What is compared. head: the one in service. blend: how the candidate's weights are fitted; None for the current
-    ones. fit_head: (U,) users to learn from → a head, None where they cannot carry one; None where none is fitted."""
+    ones. fit_head: (U,) users to learn from → a head, None where they cannot carry one; None where none is fitted.
+    adapted: (T, D) vectors of the candidate, where its encoder is another one: a head in service is none for these."""
 
     head: Head
     current: TransferWeights
     default: TransferWeights
     blend: BlendSettings | None
     fit_head: Callable[[NDArray[np.bool_]], Head | None] | None = None
+    adapted: NDArray[np.floating] | None = None
 
 
 def cross_validate(
@@ -82,22 +84,26 @@ def cross_validate(
     seed: int,
     user_ttl_ms: int,
     ask_from: int,
+    only: Sequence[int] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Validated:
-    """Scores of every contestant, fold by fold. progress: told the number of events of each piece of a replay.
+    """Scores of every contestant, fold by fold. only: these of the folds; None for all. progress: told the number of
+    events of each piece of a replay.
 
     Raises ValueError for more folds than users.
     """
     fold_of = fold_of_users(np.bincount(data.user, minlength=data.users), folds, seed)
     items: list[Scored] = []
     labels: list[Scored] = []
-    for fold in range(folds):
+    for fold in range(folds) if only is None else only:
         held_out = fold_of == fold
 
-        def lived_through(head: Head, held_out: NDArray[np.bool_] = held_out) -> tuple[Questions, Labelled]:
+        def lived_through(
+            head: Head, adapted: NDArray[np.floating] | None = None, held_out: NDArray[np.bool_] = held_out
+        ) -> tuple[Questions, Labelled]:
             asked, labelled = replay(
                 data,
-                vectors,
+                vectors if adapted is None else adapted,
                 head,
                 user_ttl_ms=user_ttl_ms,
                 ask_from=ask_from,
@@ -124,25 +130,28 @@ class _Answers:
 def _fold(
     contest: Contest,
     held_out: NDArray[np.bool_],
-    lived_through: Callable[[Head], tuple[Questions, Labelled]],
+    lived_through: Callable[[Head, NDArray[np.floating] | None], tuple[Questions, Labelled]],
     seed: int,
 ) -> tuple[_Answers, dict[str, Labelled]]:
-    """What everybody answers to the users of one fold; the questions are the same with every head."""
-    asked, labelled = lived_through(contest.head)
+    """What everybody answers to the users of one fold; the questions are the same with every head and encoder."""
+    adapted = contest.adapted
+    asked, labelled = lived_through(contest.head, None)
+    own, own_labelled = (asked, labelled) if adapted is None else lived_through(identity, adapted)
     theirs = held_out[asked.user]
-    weights = _fitted(asked.where(~theirs), contest, seed)
+    weights = _fitted(own.where(~theirs), contest, seed)
     mine = asked.where(theirs)
-    raw, raw_labelled = (asked, labelled) if contest.head is identity else lived_through(identity)
+    raw, raw_labelled = (asked, labelled) if contest.head is identity else lived_through(identity, None)
     given = {name: raw.where(theirs).plain[name] for name in PLAIN}
-    given |= {CURRENT: ranked(mine, contest.current), CANDIDATE: ranked(mine, weights)}
-    told = {RAW_KNN: raw_labelled, CURRENT: labelled, CANDIDATE: labelled}
-    sure = {CANDIDATE: sure_of(mine, weights)}
+    mine_own = own.where(theirs)
+    given |= {CURRENT: ranked(mine, contest.current), CANDIDATE: ranked(mine_own, weights)}
+    told = {RAW_KNN: raw_labelled, CURRENT: labelled, CANDIDATE: own_labelled}
+    sure = {CANDIDATE: sure_of(mine_own, weights)}
     if contest.fit_head is None:
         return _Answers(mine, given, sure), told
-    given[WITHOUT_HEAD], told[WITHOUT_HEAD], sure[WITHOUT_HEAD] = given[CANDIDATE], labelled, sure[CANDIDATE]
+    given[WITHOUT_HEAD], told[WITHOUT_HEAD], sure[WITHOUT_HEAD] = given[CANDIDATE], own_labelled, sure[CANDIDATE]
     head = contest.fit_head(~held_out)
     if head is not None:
-        turned, turned_labelled = lived_through(head)
+        turned, turned_labelled = lived_through(head, adapted)
         weights, mine_turned = _fitted(turned.where(~theirs), contest, seed), turned.where(theirs)
         given[CANDIDATE], sure[CANDIDATE] = ranked(mine_turned, weights), sure_of(mine_turned, weights)
         told[CANDIDATE] = turned_labelled

@@ -82,19 +82,22 @@ def fitness(measured: Measured, limits: Limits) -> tuple[Check, ...]:
 
 
 def head_wins(validated: Validated, limits: Limits) -> Verdict:
-    """Whether the candidate's learned head is worth having: it must tell newcomers' labels better than the head in
-    service does (without labels: find their items better) beyond chance, and not find items worse beyond chance."""
+    """Whether the candidate's learned head is worth having; see `part_wins`."""
+    return part_wins(validated, limits, WITHOUT_HEAD)
+
+
+def part_wins(validated: Validated, limits: Limits, without: str) -> Verdict:
+    """Whether what the candidate has and the contestant `without` lacks is worth having: it must tell newcomers' labels
+    better (where there are none: find their items better) beyond chance, and not find items worse beyond chance."""
     part, metric = (validated.labels, LABEL) if len(validated.labels.user) else (validated.items, DECIDES)
     scores = part.scores[metric]
-    compared = Judged(
-        metric, part.user.astype(np.int64), {CANDIDATE: scores[CANDIDATE], CURRENT: scores[WITHOUT_HEAD]}, {}
-    )
+    compared = Judged(metric, part.user.astype(np.int64), {CANDIDATE: scores[CANDIDATE], CURRENT: scores[without]}, {})
     items = validated.items
     if len(np.unique(items.user)) < 2:
         return gate(compared, (), limits)
     found = items.scores[DECIDES]
-    gain = paired_gain(found[CANDIDATE] - found[WITHOUT_HEAD], items.user.astype(np.int64), limits)
-    said = f"{DECIDES} is {_mean(found[CANDIDATE]):.4f}, {_mean(found[WITHOUT_HEAD]):.4f} without it"
+    gain = paired_gain(found[CANDIDATE] - found[without], items.user.astype(np.int64), limits)
+    said = f"{DECIDES} is {_mean(found[CANDIDATE]):.4f}, {_mean(found[without]):.4f} without it"
     return gate(compared, (Check("items", gain.high >= 0, said),), limits)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.head import Head, HeadWeights, interest
+from model.head import Head, HeadWeights, identity, interest
 from model.nearest import MISSING
 from model.transfer_weights import TransferWeights
 from trainer.crossval import Contest, Validated, cross_validate
@@ -22,11 +22,14 @@ from trainer.fit.blend import BlendFit, BlendSettings, fit_blend
 from trainer.fit.errors import NothingToFit
 from trainer.fit.head import HeadFit, HeadSettings, fit_head
 from trainer.fit.texts import Texts
+from trainer.folds import fold_of_users
 from trainer.prepare import Prepared
 from trainer.replay import replay
 
 STOPPING: Final = 0.15
-"""Share of the users who may be learned from that tell a head's fit when to stop."""
+"""Share of the users who may be learned from that tell a head's or an encoder's fit when to stop."""
+HOLD_OUT: Final = 0
+"""The fold of the users that an adapted encoder has learned nothing of."""
 
 Tell = Callable[[int, int, int], None]
 """Step, done, of."""
@@ -35,7 +38,8 @@ Tell = Callable[[int, int, int], None]
 @dataclass(frozen=True, slots=True)
 class Learner:
     """data, vectors: the window. head, current: of the release in service. blend, head_settings: None for what is not
-    fitted. device: of the head's fit. directory: for its checkpoints."""
+    fitted. device: of the fits of torch weights. directory: for their checkpoints. adapted: vectors of the candidate's
+    own encoder; None for the one in service."""
 
     data: Prepared
     vectors: NDArray[np.float16]
@@ -49,6 +53,13 @@ class Learner:
     device: str
     directory: Path
     tell: Tell
+    adapted: NDArray[np.float16] | None = None
+
+    def hold_out(self, folds: int) -> NDArray[np.bool_]:
+        """(U,) one fold of the users."""
+        events = np.bincount(self.data.user, minlength=self.data.users)
+        held_out: NDArray[np.bool_] = fold_of_users(events, folds, self.seed) == HOLD_OUT
+        return held_out
 
     def fit_head(self, learners: NDArray[np.bool_]) -> HeadFit | None:
         """From the texts of (U,) users; None where none is to be fitted, or the data cannot carry one."""
@@ -56,7 +67,7 @@ class Learner:
             return None
         data = self.data
         rows = np.flatnonzero(learners[data.user] & (data.text != MISSING))
-        texts = Texts(self.vectors, data.user[rows], data.text[rows], data.labels[rows], len(data.label_names))
+        texts = Texts(self._vectors, data.user[rows], data.text[rows], data.labels[rows], len(data.label_names))
         stopping = np.random.default_rng(self.seed).random(data.users) < STOPPING
         try:
             return fit_head(
@@ -78,8 +89,8 @@ class Learner:
         events = len(self.data.user)
         asked, _ = replay(
             self.data,
-            self.vectors,
-            self.head if head is None else head_of(head),
+            self._vectors,
+            self._head if head is None else head_of(head),
             user_ttl_ms=self.user_ttl_ms,
             ask_from=self.ask_from,
             progress=_counted(self.tell, 3, parts * events, part * events),
@@ -90,20 +101,54 @@ class Learner:
             return None
 
     def cross_validate(self, folds: int, *, with_head: bool) -> Validated:
+        """With an adapted encoder on the hold-out only: it knows the other folds."""
+
         def learned(learners: NDArray[np.bool_]) -> Head | None:
             found = self.fit_head(learners)
             return None if found is None else head_of(found)
 
+        contest = Contest(
+            self.head,
+            self.current,
+            TransferWeights.default(),
+            self.blend,
+            learned if with_head else None,
+            self.adapted,
+        )
+        only = None if self.adapted is None else (HOLD_OUT,)
+        lives = (1 if self.adapted is None else 2) + (1 if with_head else 0)
+        return self._validated(contest, folds, only, 4, lives)
+
+    def contest(self, adapted: NDArray[np.float16], folds: int) -> Validated:
+        """An adapted encoder as the candidate, and the one in service as the current one, both without a head and with
+        the weights in service, on the hold-out."""
+        weights = self.current
+        return self._validated(Contest(identity, weights, weights, None, None, adapted), folds, (HOLD_OUT,), 3, 2)
+
+    def _validated(
+        self, contest: Contest, folds: int, only: tuple[int, ...] | None, step: int, lives: int
+    ) -> Validated:
+        """lives: how often the window is lived through, a fold."""
+        of = (folds if only is None else len(only)) * len(self.data.user) * lives
         return cross_validate(
             self.data,
             self.vectors,
-            Contest(self.head, self.current, TransferWeights.default(), self.blend, learned if with_head else None),
+            contest,
             folds=folds,
             seed=self.seed,
             user_ttl_ms=self.user_ttl_ms,
             ask_from=self.ask_from,
-            progress=_counted(self.tell, 4, folds * len(self.data.user) * (2 if with_head else 1), 0),
+            only=only,
+            progress=_counted(self.tell, step, of, 0),
         )
+
+    @property
+    def _vectors(self) -> NDArray[np.float16]:
+        return self.vectors if self.adapted is None else self.adapted
+
+    @property
+    def _head(self) -> Head:
+        return self.head if self.adapted is None else identity
 
 
 def head_of(fitted: HeadFit) -> Head:

@@ -2,7 +2,7 @@
 
     1 window          what the log held between recorded offsets, on the disk
     2 prepare         as arrays, without repeats, with each text's vector
-    3 fit             head and blend, on all past newcomers
+    3 fit             head and blend, on all past newcomers; before them, where asked for, the encoder
     4 cross-validate  the same fit without a fold's users, who are then asked after as newcomers
     5 gate            accept, or reject with every reason
     6 publish         a directory, whole or not there
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,14 +26,17 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from model.clean import CLEANING_VERSION
 from model.fetch import Whole, fetch
-from model.head import Head, identity, interest
+from model.head import Head, HeadWeights, identity, interest
+from model.manifest import ENCODER
 from model.release import Release, golden
 from model.transfer_weights import TransferWeights
 from schemas.announcement import ReleaseAnnouncement
-from schemas.release import HeadEntry, Manifest, Verdict
+from schemas.release import EncoderEntry, HeadEntry, Manifest, Verdict
 from schemas.release import Window as Stretch
 from schemas.settings import ReleasePlace
+from trainer.adapt import Adapted, Adapting, Kept, adapt, discard
 from trainer.announce import announcement
 from trainer.crossval import Validated
 from trainer.fit.blend import BlendFit, BlendSettings
@@ -50,13 +53,16 @@ from trainer.window import Window
 
 REPORT: Final = "report.json"
 HEAD: Final = "head.safetensors"
+ADAPTED: Final = ", adapted"
+"""What the name of an encoder ends with that is no longer as it was shipped."""
 STEPS: Final = ("window", "prepare", "fit", "cross-validate", "gate", "publish", "announce")
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a refit works with. serving: the release in service. announced: what is announced, None while the built-in
-    release serves. announce: tells the workers. tell: step, done, of."""
+    release serves. announce: tells the workers. tell: step, done, of. adapting: how the encoder itself is fitted; None
+    where it is not."""
 
     window: Window
     texts: Log
@@ -66,6 +72,7 @@ class Parts:
     place: ReleasePlace
     announce: Callable[[ReleaseAnnouncement], None]
     tell: Callable[[int, int, int], None]
+    adapting: Adapting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,8 @@ class Refit:
 class Made:
     """What steps 3 to 5 came to. head: learned, None for the one in service. blend: None where the current weights
     stay. dropped: why a learned head was not worth having; tried: that head, or the one that was kept. data, vectors:
-    the window. serving_head, before: head and transfer weights in service."""
+    the window, as the release sees it. serving_head: without a learned one. before: transfer weights in service.
+    adapted: what came of fitting the encoder."""
 
     head: HeadFit | None
     blend: BlendFit | None
@@ -113,6 +121,7 @@ class Made:
     vectors: NDArray[np.float16]
     serving_head: Head
     before: Mapping[str, float]
+    adapted: Adapted
 
 
 def refit(parts: Parts, options: Options, now: datetime) -> Refit:
@@ -138,6 +147,11 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     )
     learner = _learner(parts, options, data, vectors)
     # 3 fit
+    adapted = Adapted()
+    if parts.adapting is not None:
+        adapted = adapt(parts.adapting, learner, window, parts.serving.encoder.space, options.limits, options.folds)
+    if adapted.kept is not None:
+        learner = replace(learner, adapted=adapted.kept.vectors)
     head = learner.fit_head(np.ones(data.users, np.bool_))
     blend = learner.fit_blend(None, 0, 1 if head is None else 2)
     turned = None if head is None else learner.fit_blend(head, 1, 2)
@@ -154,15 +168,20 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
         else:
             dropped, head, validated = told.reasons, None, without_head(validated)
     first = parts.announced is None
-    something = head is not None or blend is not None
-    besides = (*checks(validated, something, first=first), *_fit_to_serve(parts, options, data, vectors, head, blend))
+    something = head is not None or blend is not None or adapted.kept is not None
+    besides = (
+        *checks(validated, something, first=first),
+        *_fit_to_serve(parts, options, learner, adapted, head, blend),
+    )
     verdict = gate(judged(data, validated, first=first), besides, options.limits)
-    serving = parts.serving
-    made = Made(head, blend, dropped, verdict, validated, tried, data, vectors, serving.head, serving.transfer)
+    vectors, own_head = _as_served(parts, learner, adapted)
+    before = parts.serving.transfer
+    made = Made(head, blend, dropped, verdict, validated, tried, data, vectors, own_head, before, adapted)
     tell(5, 1, 1)
     # 6 publish
     tell(6, 0, 1)
     whole = publish(parts.place, *_release(parts, name, now, data, made))
+    discard(options.directory)
     tell(6, 1, 1)
     # 7 announce
     return _announced(parts, whole, now, made)
@@ -185,6 +204,8 @@ def _name(parts: Parts, options: Options) -> str:
         options.warm_up,
         options.seed,
     ]
+    if parts.adapting is not None:
+        told += [str(parts.adapting.pretrain), str(parts.adapting.encoder)]
     return f"refit-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]}"
 
 
@@ -224,40 +245,62 @@ def _learner(parts: Parts, options: Options, data: Prepared, vectors: NDArray[np
     )
 
 
+def _as_served(parts: Parts, learner: Learner, adapted: Adapted) -> tuple[NDArray[np.float16], Head]:
+    """The window's vectors of the release's encoder, and the head that it has without a learned one."""
+    kept = adapted.kept
+    return (learner.vectors, parts.serving.head) if kept is None else (kept.vectors, identity)
+
+
 def _fit_to_serve(
     parts: Parts,
     options: Options,
-    data: Prepared,
-    vectors: NDArray[np.float16],
+    learner: Learner,
+    adapted: Adapted,
     head: HeadFit | None,
     blend: BlendFit | None,
 ) -> tuple[Check, ...]:
-    serving = parts.serving
-    weights = serving.head_weights if head is None else head_weights(head)
+    serving, kept = parts.serving, adapted.kept
+    vectors, own_head = _as_served(parts, learner, adapted)
+    weights = (serving.head_weights if kept is None else None) if head is None else head_weights(head)
     current = Answerer(serving.head, TransferWeights.from_dict(serving.transfer))
     candidate = Answerer(
-        serving.head if head is None else partial(interest, head_weights(head)),
+        own_head if head is None else partial(interest, head_weights(head)),
         current.weights if blend is None else blend.weights,
     )
-    found = golden(serving.encoder, candidate.head)
+    found = golden(serving.encoder if kept is None else kept.encoder, candidate.head)
+    # Another encoder gives other vectors; it must give the same ones again.
+    wanted = serving.manifest.golden if kept is None else golden(kept.encoder, candidate.head)
     measured = Measured(
-        golden_cosine=least_cosine(found, serving.manifest.golden),
+        golden_cosine=least_cosine(found, wanted),
         golden_length=length_error(found),
-        latency_ratio=latency_ratio(data, vectors, candidate, current),
-        bytes=0 if weights is None else sum(values.nbytes for values in weights.tensors().values()),
+        latency_ratio=latency_ratio(learner.data, vectors, candidate, current),
+        bytes=_size(weights, kept),
     )
     return fitness(measured, options.limits)
+
+
+def _size(weights: HeadWeights | None, kept: Kept | None) -> int:
+    """Bytes of a head's weights and of an encoder of the release's own."""
+    own = () if kept is None else [kept.files.directory / file for file in kept.files.checksums]
+    tensors = () if weights is None else weights.tensors().values()
+    return sum(values.nbytes for values in tensors) + sum(file.stat().st_size for file in own)
 
 
 def _release(
     parts: Parts, name: str, now: datetime, data: Prepared, made: Made
 ) -> tuple[Manifest, dict[str, bytes | Path]]:
-    """The manifest and the other files. A head in service that stays goes with it."""
-    serving = parts.serving
-    weights = serving.head_weights if made.head is None else head_weights(made.head)
-    labels = serving.manifest.labels if made.head is None else data.label_names
+    """The manifest and the other files. A head in service that stays goes with it, unless the encoder changes."""
+    serving, kept = parts.serving, made.adapted.kept
+    encoder = serving.encoder if kept is None else kept.encoder
+    stays = made.head is None and kept is None
+    weights = serving.head_weights if stays else None if made.head is None else head_weights(made.head)
+    labels = serving.manifest.labels if stays else data.label_names
     tensors = {} if weights is None else weights.tensors()
     files: dict[str, bytes | Path] = {REPORT: _report(data, made)}
+    if kept is not None or serving.manifest.encoder.reference is None:
+        own = serving.path / ENCODER if kept is None else kept.files.directory
+        checksums = serving.manifest.encoder.files if kept is None else kept.files.checksums
+        files |= {f"{ENCODER}/{file}": own / file for file in checksums}
     entry = None
     if weights is not None:
         files[HEAD] = save(tensors)
@@ -265,17 +308,29 @@ def _release(
     manifest = Manifest(
         name=name,
         created_at=now,
-        space=serving.encoder.space,
-        encoder=serving.manifest.encoder,
+        space=encoder.space,
+        encoder=serving.manifest.encoder if kept is None else _entry(serving, kept),
         head=entry,
         transfer=dict(serving.transfer) if made.blend is None else made.blend.weights.to_dict(),
         labels=labels if "labels.weight" in tensors else (),
-        golden=golden(serving.encoder, identity if weights is None else partial(interest, weights)),
+        golden=golden(encoder, identity if weights is None else partial(interest, weights)),
         window=_stretch(parts.window, data),
         metrics=metrics(made.validated),
         verdict=made.verdict,
     )
     return manifest, files
+
+
+def _entry(serving: Release, kept: Kept) -> EncoderEntry:
+    """An encoder whose files are in the release."""
+    return EncoderEntry(
+        name=f"{serving.manifest.encoder.name.removesuffix(ADAPTED)}{ADAPTED}",
+        dimension=kept.encoder.dimension,
+        max_tokens=kept.encoder.max_tokens,
+        pooling=kept.files.pooling,
+        cleaning=CLEANING_VERSION,
+        files=dict(kept.files.checksums),
+    )
 
 
 def _stretch(window: Window, data: Prepared) -> Stretch:
@@ -295,6 +350,7 @@ def _report(data: Prepared, made: Made) -> bytes:
         "blend": None if made.blend is None else made.blend.report(),
         "head": None if made.head is None else made.head.report(),
         "head dropped": made.dropped,
+        "encoder": {**made.adapted.fits, "contest": made.adapted.numbers, "dropped": made.adapted.dropped},
         "metrics": metrics(made.validated),
         "verdict": made.verdict.model_dump(mode="json"),
     }

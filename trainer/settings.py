@@ -8,8 +8,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from schemas.settings import ConnectionSettings
 
-PARTS = ("blend", "head")
-"""What can be fitted."""
+PARTS = ("pretrain", "encoder", "blend", "head")
+"""What can be fitted. The first two make another encoder, and with it another space: only when asked for."""
 
 
 class TrainerSettings(ConnectionSettings):
@@ -37,7 +37,10 @@ class TrainerSettings(ConnectionSettings):
         50, ge=1, description="Users with two items or more, the only ones that tell what a first text leads to."
     )
     fit: str = Field(
-        ",".join(PARTS), description=f"What is fitted, separated by commas: {', '.join(PARTS)}; empty for nothing."
+        "blend,head", description=f"What is fitted, separated by commas: {', '.join(PARTS)}; empty for nothing."
+    )
+    fit_minutes: float = Field(
+        30.0, gt=0, description="Minutes that each of `pretrain` and `encoder` may take, where `fit` names it."
     )
     folds: int = Field(5, ge=2, le=20, description="Folds of the cross-validation, by user.")
     warm_up: float = Field(

@@ -51,22 +51,17 @@ def labels_told(
 
 
 def same_user_recall(bank: Tensor, user: Tensor, asked: int, k: int = FOUND_AMONG) -> float:
-    """Share of the first `asked` rows of the bank that find their user: see `same_user_found`. At least one."""
-    return float(same_user_found(bank, user, asked, k).double().mean())
-
-
-def same_user_found(bank: Tensor, user: Tensor, asked: int, k: int = FOUND_AMONG) -> Tensor:
-    """(asked,) whether each of the first `asked` rows of the bank has another row of its user among the k nearest.
+    """Share of the first `asked` rows of the bank that have another row of their user among the k nearest.
 
     bank: (M, D) unit rows, two or more. user: (M,) who wrote.
     """
-    found = torch.zeros(asked, dtype=torch.bool, device=bank.device)
+    found = 0
     for start, similarities in _similarities(bank[:asked], bank):
         itself = torch.arange(start, start + len(similarities), device=bank.device)
         similarities.scatter_(1, itself[:, None], -torch.inf)
         nearest = similarities.topk(min(k, len(bank) - 1), dim=1).indices
-        found[itself] = (user[nearest] == user[itself][:, None]).any(dim=1)
-    return found
+        found += int((user[nearest] == user[itself][:, None]).any(dim=1).sum())
+    return found / asked
 
 
 def _similarities(queries: Tensor, bank: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.fetch import fetch
-from model.release import load_release, write_builtin
+from model.release import Release, load_release, write_builtin
 from model.signals import SIGNALS
 from model.transfer_weights import TransferWeights
 from model.update import DAY_MS
@@ -19,6 +19,7 @@ from schemas.release import Manifest
 from schemas.settings import ReleasePlace
 from tests.communities import WORDS, write_community
 from tests.windows import NOW_MS, SECRET, MemoryLog
+from trainer.adapt import Adapting
 from trainer.errors import TooLittleData
 from trainer.fit.blend import BlendSettings
 from trainer.fit.head import HeadSettings
@@ -42,10 +43,26 @@ class World:
     told: list[ReleaseAnnouncement] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     current: TransferWeights = WORST
+    encoder: str = "dummy"
 
     @property
     def place(self) -> ReleasePlace:
         return ReleasePlace(self.directory / "releases")
+
+    def builtin(self) -> Release:
+        path = write_builtin(
+            self.place.directory,
+            self.encoder,
+            self.current.to_dict(),
+            now=NOW,
+            cache=self.directory,
+            device="cpu",
+            backend="torch",
+        )
+        return self.load(path)
+
+    def load(self, path: Path) -> Release:
+        return load_release(path, cache=self.directory, device="cpu", backend="torch")
 
     def refit(
         self,
@@ -53,9 +70,10 @@ class World:
         folds: int = 3,
         blend: BlendSettings | None = BLEND,
         head: HeadSettings | None = None,
+        adapting: Adapting | None = None,
+        serving: Release | None = None,
     ) -> Refit:
-        builtin = write_builtin(self.place.directory, "dummy", self.current.to_dict(), now=NOW, cache=self.directory)
-        release = load_release(builtin, cache=self.directory)
+        release = serving or self.builtin()
         with Window(self.directory / "window.sqlite") as window:
             parts = Parts(
                 window=window,
@@ -66,6 +84,7 @@ class World:
                 place=self.place,
                 announce=self.told.append,
                 tell=lambda step, _done, _of: self.steps.append(step),
+                adapting=adapting,
             )
             options = Options(
                 secret=SECRET,
