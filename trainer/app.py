@@ -127,6 +127,8 @@ def run_once(settings: TrainerSettings, tell: Tell, stop: Callable[[], bool]) ->
             parts.window.note_refit(int(time.time() * 1000), enough=False)
             raise
         parts.window.note_refit(int(time.time() * 1000), enough=True)
+        for why in done.made.adapted.dropped if done.made is not None else ():
+            log.info("of an adapted encoder: %s", why)
         for gone in retain(place, settings.keep_releases, announcer.standing()):
             log.info("the old release %s is removed", gone)
         return done
