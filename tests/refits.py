@@ -25,7 +25,8 @@ from trainer.fit.head import Epoch, HeadFit
 from trainer.gate import CANDIDATE, CURRENT, RAW_KNN, Limits
 from trainer.page.write import Run
 from trainer.prepare import Least, Prepared, prepare
-from trainer.recipe import STEPS, Made, Refit
+from trainer.recipe import STEPS, Refit
+from trainer.release import Made
 from trainer.scores import HIT, LABEL, NDCG, RECALL
 from trainer.vectors import vectors_of
 from trainer.window import Window

@@ -15,46 +15,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
-from model.clean import CLEANING_VERSION
 from model.fetch import Whole, fetch
-from model.head import Head, HeadWeights, identity, interest
-from model.manifest import ENCODER
-from model.release import Release, golden
+from model.release import Release
 from model.transfer_weights import TransferWeights
 from schemas.announcement import ReleaseAnnouncement
-from schemas.release import EncoderEntry, HeadEntry, Manifest, Verdict
-from schemas.release import Window as Stretch
+from schemas.release import Verdict
 from schemas.settings import ReleasePlace
-from trainer.adapt import Adapted, Adapting, Kept, adapt, discard
+from trainer.adapt import Adapted, Adapting, adapt, discard
 from trainer.announce import announcement
-from trainer.crossval import Validated
-from trainer.fit.blend import BlendFit, BlendSettings
-from trainer.fit.head import HeadFit, HeadSettings
-from trainer.gate import Check, Limits, gate
-from trainer.judge import checks, fitness, head_wins, judged, metrics, without_head
-from trainer.learn import Learner, head_weights
-from trainer.measure import Answerer, Measured, latency_ratio, least_cosine, length_error
+from trainer.fit.blend import BlendSettings
+from trainer.fit.head import HeadSettings
+from trainer.gate import Limits, gate
+from trainer.judge import checks, head_wins, judged, without_head
+from trainer.learn import Learner
 from trainer.prepare import Least, Prepared, prepare
 from trainer.publish import publish, share, uri
 from trainer.read import Log, Reach, read_window
+from trainer.release import HEAD, Made, as_served, fit_to_serve, release_of
 from trainer.vectors import vectors_of
 from trainer.window import Window
 
-REPORT: Final = "report.json"
-HEAD: Final = "head.safetensors"
-ADAPTED: Final = ", adapted"
-"""What the name of an encoder ends with that is no longer as it was shipped."""
 STEPS: Final = ("window", "prepare", "fit", "cross-validate", "gate", "publish", "announce")
 
 
@@ -104,26 +93,6 @@ class Refit:
     announced: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What steps 3 to 5 came to. head: learned, None for the one in service. blend: None where the current weights
-    stay. dropped: why a learned head was not worth having; tried: that head, or the one that was kept. data, vectors:
-    the window, as the release sees it. serving_head: without a learned one. before: transfer weights in service.
-    adapted: what came of fitting the encoder."""
-
-    head: HeadFit | None
-    blend: BlendFit | None
-    dropped: tuple[str, ...]
-    verdict: Verdict
-    validated: Validated
-    tried: HeadFit | None
-    data: Prepared
-    vectors: NDArray[np.float16]
-    serving_head: Head
-    before: Mapping[str, float]
-    adapted: Adapted
-
-
 def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     """Raises TrainerError's kin, ModelError's kin, and what Kafka's calls raise."""
     window, tell = parts.window, parts.tell
@@ -171,16 +140,16 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     something = head is not None or blend is not None or adapted.kept is not None
     besides = (
         *checks(validated, something, first=first),
-        *_fit_to_serve(parts, options, learner, adapted, head, blend),
+        *fit_to_serve(parts.serving, learner, adapted, head, blend, options.limits),
     )
     verdict = gate(judged(data, validated, first=first), besides, options.limits)
-    vectors, own_head = _as_served(parts, learner, adapted)
+    vectors, own_head = as_served(parts.serving, learner, adapted)
     before = parts.serving.transfer
     made = Made(head, blend, dropped, verdict, validated, tried, data, vectors, own_head, before, adapted)
     tell(5, 1, 1)
     # 6 publish
     tell(6, 0, 1)
-    whole = publish(parts.place, *_release(parts, name, now, data, made))
+    whole = publish(parts.place, *release_of(parts.serving, window, name, now, made))
     discard(options.directory)
     tell(6, 1, 1)
     # 7 announce
@@ -243,115 +212,3 @@ def _learner(parts: Parts, options: Options, data: Prepared, vectors: NDArray[np
         directory=options.directory,
         tell=parts.tell,
     )
-
-
-def _as_served(parts: Parts, learner: Learner, adapted: Adapted) -> tuple[NDArray[np.float16], Head]:
-    """The window's vectors of the release's encoder, and the head that it has without a learned one."""
-    kept = adapted.kept
-    return (learner.vectors, parts.serving.head) if kept is None else (kept.vectors, identity)
-
-
-def _fit_to_serve(
-    parts: Parts,
-    options: Options,
-    learner: Learner,
-    adapted: Adapted,
-    head: HeadFit | None,
-    blend: BlendFit | None,
-) -> tuple[Check, ...]:
-    serving, kept = parts.serving, adapted.kept
-    vectors, own_head = _as_served(parts, learner, adapted)
-    weights = (serving.head_weights if kept is None else None) if head is None else head_weights(head)
-    current = Answerer(serving.head, TransferWeights.from_dict(serving.transfer))
-    candidate = Answerer(
-        own_head if head is None else partial(interest, head_weights(head)),
-        current.weights if blend is None else blend.weights,
-    )
-    found = golden(serving.encoder if kept is None else kept.encoder, candidate.head)
-    # Another encoder gives other vectors; it must give the same ones again.
-    wanted = serving.manifest.golden if kept is None else golden(kept.encoder, candidate.head)
-    measured = Measured(
-        golden_cosine=least_cosine(found, wanted),
-        golden_length=length_error(found),
-        latency_ratio=latency_ratio(learner.data, vectors, candidate, current),
-        bytes=_size(weights, kept),
-    )
-    return fitness(measured, options.limits)
-
-
-def _size(weights: HeadWeights | None, kept: Kept | None) -> int:
-    """Bytes of a head's weights and of an encoder of the release's own."""
-    own = () if kept is None else [kept.files.directory / file for file in kept.files.checksums]
-    tensors = () if weights is None else weights.tensors().values()
-    return sum(values.nbytes for values in tensors) + sum(file.stat().st_size for file in own)
-
-
-def _release(
-    parts: Parts, name: str, now: datetime, data: Prepared, made: Made
-) -> tuple[Manifest, dict[str, bytes | Path]]:
-    """The manifest and the other files. A head in service that stays goes with it, unless the encoder changes."""
-    serving, kept = parts.serving, made.adapted.kept
-    encoder = serving.encoder if kept is None else kept.encoder
-    stays = made.head is None and kept is None
-    weights = serving.head_weights if stays else None if made.head is None else head_weights(made.head)
-    labels = serving.manifest.labels if stays else data.label_names
-    tensors = {} if weights is None else weights.tensors()
-    files: dict[str, bytes | Path] = {REPORT: _report(data, made)}
-    if kept is not None or serving.manifest.encoder.reference is None:
-        own = serving.path / ENCODER if kept is None else kept.files.directory
-        checksums = serving.manifest.encoder.files if kept is None else kept.files.checksums
-        files |= {f"{ENCODER}/{file}": own / file for file in checksums}
-    entry = None
-    if weights is not None:
-        files[HEAD] = save(tensors)
-        entry = HeadEntry(file=HEAD, shapes={key: values.shape for key, values in tensors.items()})
-    manifest = Manifest(
-        name=name,
-        created_at=now,
-        space=encoder.space,
-        encoder=serving.manifest.encoder if kept is None else _entry(serving, kept),
-        head=entry,
-        transfer=dict(serving.transfer) if made.blend is None else made.blend.weights.to_dict(),
-        labels=labels if "labels.weight" in tensors else (),
-        golden=golden(encoder, identity if weights is None else partial(interest, weights)),
-        window=_stretch(parts.window, data),
-        metrics=metrics(made.validated),
-        verdict=made.verdict,
-    )
-    return manifest, files
-
-
-def _entry(serving: Release, kept: Kept) -> EncoderEntry:
-    """An encoder whose files are in the release."""
-    return EncoderEntry(
-        name=f"{serving.manifest.encoder.name.removesuffix(ADAPTED)}{ADAPTED}",
-        dimension=kept.encoder.dimension,
-        max_tokens=kept.encoder.max_tokens,
-        pooling=kept.files.pooling,
-        cleaning=CLEANING_VERSION,
-        files=dict(kept.files.checksums),
-    )
-
-
-def _stretch(window: Window, data: Prepared) -> Stretch:
-    held = window.stretches()
-    return Stretch(
-        start={str(partition): stretch.start for partition, stretch in held.items()},
-        end={str(partition): stretch.stop for partition, stretch in held.items()},
-        events=len(data.user),
-        users=data.users,
-    )
-
-
-def _report(data: Prepared, made: Made) -> bytes:
-    """For machines; holds no text and no user."""
-    found = {
-        "window": data.counts,
-        "blend": None if made.blend is None else made.blend.report(),
-        "head": None if made.head is None else made.head.report(),
-        "head dropped": made.dropped,
-        "encoder": {**made.adapted.fits, "contest": made.adapted.numbers, "dropped": made.adapted.dropped},
-        "metrics": metrics(made.validated),
-        "verdict": made.verdict.model_dump(mode="json"),
-    }
-    return json.dumps(found, indent=2, ensure_ascii=False).encode()

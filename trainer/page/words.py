@@ -9,7 +9,8 @@ from trainer.gate import CANDIDATE, CURRENT, RAW_KNN, Limits
 from trainer.interests import Map
 from trainer.judge import DECIDES, LENGTH
 from trainer.page.facts import TITLES
-from trainer.recipe import Made, Refit
+from trainer.recipe import Refit
+from trainer.release import Made
 
 
 def verdict(done: Refit, made: Made) -> Iterator[str]:

@@ -26,7 +26,8 @@ from trainer.judge import accuracy
 from trainer.learn import head_of
 from trainer.page import facts, words
 from trainer.publish import PAGE, report_directory
-from trainer.recipe import STEPS, Made, Refit
+from trainer.recipe import STEPS, Refit
+from trainer.release import Made
 from trainer.scores import HIT, LABEL, NDCG
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from trainer.fit.rounds import Pace
 from trainer.fit.texts import Written
 from trainer.learn import Learner
 from trainer.prepare import Least, prepare
-from trainer.recipe import REPORT, Refit
+from trainer.recipe import Refit
+from trainer.release import REPORT
 from trainer.window import Window
 from worker.serving import load_announced
 

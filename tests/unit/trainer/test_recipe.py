@@ -27,7 +27,8 @@ from trainer.gate import Limits
 from trainer.judge import accuracy
 from trainer.prepare import Least
 from trainer.read import Reach
-from trainer.recipe import REPORT, Options, Parts, Refit, refit
+from trainer.recipe import Options, Parts, Refit, refit
+from trainer.release import REPORT
 from trainer.window import Window
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
