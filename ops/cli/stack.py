@@ -137,7 +137,10 @@ def worker(
 def trainer(
     data_dir: DataDir = None,
     once: Annotated[bool, typer.Option("--once", help="One refit, and its table; else whenever one is due.")] = False,
-    fit: Annotated[str | None, typer.Option(help="What is fitted: blend,head or one.", show_default=False)] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(help="What is fitted, of pretrain,encoder,blend,head; by default blend,head.", show_default=False),
+    ] = None,
     hours: Annotated[
         float | None, typer.Option(help="From one refit to the next, where new events came.", show_default=False)
     ] = None,
