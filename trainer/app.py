@@ -233,14 +233,20 @@ def _log(settings: TrainerSettings, topic: str) -> KafkaLog:
 
 
 def _current(settings: TrainerSettings, last: ReleaseAnnouncement | None) -> Release:
-    """The release in service: the announced one, or, where there is none or it is refused, the built-in one."""
+    """The release in service: the announced one; where it is refused the one before it, as far as that goes; the
+    built-in one where there is none."""
     place = settings.release_place
     load = partial(load_release, cache=settings.cache, device=settings.device, backend=settings.backend)
     if last is not None:
         try:
             return load(fetch(place, name_under(place, last.uri), last.sha256).path)
         except ReleaseRefused as refused:
-            log.warning("the announced release %s is not what serves (%s); the built-in one is", last.release, refused)
+            log.warning("the announced release %s is not what serves: %s", last.release, refused)
+        for name in last.before:
+            try:
+                return load(fetch(place, name).path)
+            except ReleaseRefused as refused:
+                log.warning("nor is %s, which was announced before it: %s", name, refused)
     builtin = write_builtin(
         place.directory,
         settings.encoder,

@@ -55,7 +55,7 @@ def fitness(measured: Measured, limits: Limits) -> tuple[Check, ...]:
     ratio, size = 1 + limits.latency_margin, limits.release_bytes
     cosine, length = measured.golden_cosine, measured.golden_length
     vectors = (
-        f"cosine {cosine:.4f} to those of the release in service, at least {limits.golden_cosine} is asked for; an "
+        f"cosine {cosine:.4f} to those that they must be, at least {limits.golden_cosine} is asked for; an "
         f"interest vector's length is off by {length:.4f}, at most {LENGTH} is allowed"
     )
     return (

@@ -64,6 +64,11 @@ class TrainerMetrics:
         self._began = 0.0
         self._now = 0
 
+    def begins(self) -> None:
+        """A refit begins: what its steps take is not yet known."""
+        self.step_seconds.clear()
+        self._peaks.clear()
+
     def at(self, step: int) -> bool:
         """This step is under way; whether that is new."""
         if step == self._now:

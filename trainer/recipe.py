@@ -108,6 +108,7 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     )
     name = _name(parts, options)
     if (done := _published(parts.place, name)) is not None:
+        discard(options.directory)
         return _announced(parts, done, now, None)
     # 2 prepare
     data = prepare(window, options.least)
@@ -190,7 +191,9 @@ def _announced(parts: Parts, whole: Whole, now: datetime, made: Made | None) -> 
     verdict = whole.manifest.verdict or Verdict(accepted=False, reasons=("it was never judged",))
     last = parts.announced
     parts.tell(7, 0, 1)
-    due = verdict.accepted and (last is None or last.release != whole.manifest.name)
+    # What was made before is announced only if nothing was since: an operator may have gone back from it.
+    newer = made is not None or last is None or whole.manifest.created_at > last.created_at
+    due = verdict.accepted and newer and (last is None or last.release != whole.manifest.name)
     if due:
         parts.announce(announcement(whole, uri(parts.place, whole.manifest.name), last, now))
     parts.tell(7, 1, 1)

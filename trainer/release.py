@@ -91,16 +91,23 @@ def fit_to_serve(
         golden_cosine=least_cosine(found, wanted),
         golden_length=length_error(found),
         latency_ratio=latency_ratio(learner.data, vectors, candidate, current),
-        bytes=_size(weights, kept),
+        bytes=_size(weights, _own_encoder(serving, kept)),
     )
     return fitness(measured, limits)
 
 
-def _size(weights: HeadWeights | None, kept: Kept | None) -> int:
+def _own_encoder(serving: Release, kept: Kept | None) -> dict[str, Path]:
+    """The files of an encoder that is the release's own, by their names in it; none where it refers to one."""
+    if kept is not None:
+        return {f"{ENCODER}/{file}": kept.files.directory / file for file in kept.files.checksums}
+    entry = serving.manifest.encoder
+    return {} if entry.reference else {f"{ENCODER}/{file}": serving.path / ENCODER / file for file in entry.files}
+
+
+def _size(weights: HeadWeights | None, own_encoder: Mapping[str, Path]) -> int:
     """Bytes of a head's weights and of an encoder of the release's own."""
-    own = () if kept is None else [kept.files.directory / file for file in kept.files.checksums]
     tensors = () if weights is None else weights.tensors().values()
-    return sum(values.nbytes for values in tensors) + sum(file.stat().st_size for file in own)
+    return sum(values.nbytes for values in tensors) + sum(file.stat().st_size for file in own_encoder.values())
 
 
 def release_of(
@@ -114,10 +121,7 @@ def release_of(
     labels = serving.manifest.labels if stays else data.label_names
     tensors = {} if weights is None else weights.tensors()
     files: dict[str, bytes | Path] = {REPORT: _report(made)}
-    if kept is not None or serving.manifest.encoder.reference is None:
-        own = serving.path / ENCODER if kept is None else kept.files.directory
-        checksums = serving.manifest.encoder.files if kept is None else kept.files.checksums
-        files |= {f"{ENCODER}/{file}": own / file for file in checksums}
+    files |= _own_encoder(serving, kept)
     entry = None
     if weights is not None:
         files[HEAD] = save(tensors)

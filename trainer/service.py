@@ -77,17 +77,18 @@ class Service:
         if why is None:
             return
         log.info("a refit is due: %s", why)
+        self._metrics.begins()
         try:
             done = self._refit(self.tell)
         except TooLittleData as error:
             self._metrics.refits.labels("too_little_data").inc()
             log.warning("%s", error)
-        else:
-            self._metrics.came_to(done)
-            self._shown(done)
+            return
         finally:
             self._metrics.ended()
             self._health.take_back(_WHAT)
+        self._metrics.came_to(done)
+        self._shown(done)
 
     def _persistently(self, call: Callable[[], None]) -> None:
         def noted(state: RetryCallState) -> None:

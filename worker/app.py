@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -75,13 +75,18 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
     log.info("release %s: encoder %s on %s, space %s", first.release, encoder.name, encoder.backend, encoder.space[:12])
     notes = persist("redis", lambda: _store(settings, space=""))
 
-    def note(serving: Serving) -> None:
-        for name in _served(settings):
+    def note(serving: Serving, names: Sequence[str] = _served(settings)) -> None:
+        for name in names:
             persist("redis", lambda name=name: notes.note(name, str(serving.path)))  # type: ignore[misc]
 
-    note(first)
-    open_lane = partial(_lane, settings, persist, metrics)
-    lane = open_lane(encoder, first)
+    # Who begins behind what is announced says so of itself only.
+    note(first, _served(settings)[: 1 if pending else 2])
+
+    def open_lane(told: ReleaseAnnouncement) -> Lane:
+        # The items that cannot be read were counted when the first lane read them.
+        return _lane(settings, persist, *_announced(settings, told), on_bad=lambda _: None)
+
+    lane = _lane(settings, persist, encoder, first, on_bad=lambda reason: metrics.items_bad.labels(reason).inc())
     parts = Parts(
         make_reader=lambda listener: persist("kafka", lambda: _reader(settings, listener)),
         make_shadow=partial(_shadow, settings),
@@ -90,7 +95,7 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
         swap=Swap(
             announcements,
             partial(_next, settings),
-            lambda told: open_lane(*_announced(settings, told)),
+            open_lane,
             lane,
             metrics,
             health,
@@ -103,7 +108,9 @@ def build(settings: WorkerSettings, metrics: Metrics, health: Health) -> Service
     return Service(parts, _options(settings), metrics, health, persist)
 
 
-def _lane(settings: WorkerSettings, persist: Persistent, metrics: Metrics, encoder: Encoder, serving: Serving) -> Lane:
+def _lane(
+    settings: WorkerSettings, persist: Persistent, encoder: Encoder, serving: Serving, *, on_bad: Callable[[str], None]
+) -> Lane:
     lock = threading.Lock()
     items = persist("kafka", lambda: _log(settings, ITEMS))
     return Lane(
@@ -112,7 +119,7 @@ def _lane(settings: WorkerSettings, persist: Persistent, metrics: Metrics, encod
         encode_lock=lock,
         store=persist("redis", lambda: _store(settings, encoder.space)),
         make_index=partial(_index, settings, encoder),
-        catalogue=Catalogue(items, encoder, lock, lambda reason: metrics.items_bad.labels(reason).inc()),
+        catalogue=Catalogue(items, encoder, lock, on_bad),
     )
 
 
@@ -150,6 +157,13 @@ def _first(
         place = next((found for found in places if found is not None), None)
         return None if place is None else fetch(settings.release_place, Path(place).name).path
 
+    def reached(space: str) -> int:
+        store = persist("redis", lambda: _store(settings, space))
+        marks = persist("redis", store.watermarks)
+        store.close()
+        partitions = {number for shard in marks for number in shard}
+        return sum(min(shard.get(number, 0) for shard in marks) for number in partitions)
+
     def builtin() -> Path:
         return write_builtin(
             settings.release_place.directory,
@@ -167,6 +181,7 @@ def _first(
         load=partial(load_served, load=load, limit=limit),
         last=last,
         space_of=lambda path: read_manifest(path)[1].space,
+        reached=reached,
         builtin=builtin,
         on_refused=partial(tell_refused, metrics=metrics, health=health),
     )

@@ -18,10 +18,11 @@ from typing import Final
 from model.health import Health
 from model.users import UserKey
 from worker.batch import Batcher
-from worker.broker.base import CommitRefused, Shadow, Source
+from worker.broker.base import BrokerUnavailable, CommitRefused, Shadow, Source
 from worker.carry import Carry
 from worker.checks import Beginning
 from worker.deliver import Withheld
+from worker.errors import WrongLog
 from worker.follow import Follower
 from worker.heal import of_partition, plan, read_note
 from worker.lane import Lane
@@ -33,7 +34,7 @@ from worker.publish import Outbox
 from worker.retry import Persistent
 from worker.serving import Serving
 from worker.stages import Stage
-from worker.store.base import Store
+from worker.store.base import Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ CLOSE_S: Final = 2.0
 """What is left when a space goes into service is healed with the partitions waiting: at most so many seconds' worth."""
 NEVER_MS: Final = 1 << 62
 """Newcomers whose event is older than this are only learned from: here, all of them."""
-_NO_LIMIT: Final = 1 << 62
+LOOK_S: Final = 5.0
+"""Seconds between two times that the space is kept, and looked at as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,10 @@ class Backfill:
         self._stop = threading.Event()
         self._cancelled = threading.Event()
         self._reached: Mapping[int, tuple[bool, int]] = {}
+        self._whole = False
+        """Whether the space is as far as the group in all partitions, other workers' too; looked at while this one has
+        none."""
+        self._next_look = 0.0
         self._paced = (began, 0.0)
         self._shadow: Shadow | None = None
         self._held: frozenset[int] = frozenset()
@@ -163,7 +169,9 @@ class Backfill:
     def close_enough(self, committed: Mapping[int, int]) -> bool:
         """Whether the rest is healed within moments."""
         left = self.remaining(committed)
-        if left is None or not committed or not all(self._reached[number][0] for number in committed):
+        if not committed:
+            return not self._held and self._whole
+        if left is None or not all(self._reached[number][0] for number in committed):
             return False
         return left <= max(self._options.batch_max_events, CLOSE_S * self.pace())
 
@@ -185,11 +193,6 @@ class Backfill:
             self._let_go()
 
     @property
-    def instance(self) -> str:
-        """Id of the data in Redis."""
-        return self._pipeline.instance
-
-    @property
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
@@ -209,10 +212,9 @@ class Backfill:
             drained = not self._in_flight.busy(self._held)
             for stage in stages:
                 stage.stop(self._options.drain)
-            if self.failure is None and not drained:
+            if self.failure is None and not (drained and not any(stage.alive for stage in stages)):
                 self.failure = RuntimeError("what was under way did not end in time")
-            if self._shadow is not None:
-                self._shadow.close()
+            self._close(self._shadow)
             if self._cancelled.is_set() or self.failure is not None:
                 self._let_go()
 
@@ -223,7 +225,9 @@ class Backfill:
         commits = persist("kafka", shadow.commits)
         notes = (read_note(found.metadata)[0] for found in commits.values())
         previous = frozenset(instance for instance in notes if instance is not None)
-        persist("redis", lambda: self._pipeline.identify(self._topic_id, previous))
+        identity = persist("redis", lambda: self._pipeline.identify(self._topic_id, previous))
+        if identity.topic_id != self._topic_id:
+            raise WrongLog(f"Redis holds states of this space that were made from another log ({identity.topic_id})")
         begins = {
             number: bounds.begin
             for number, bounds in persist("kafka", lambda: shadow.bounds(shadow.partitions())).items()
@@ -259,9 +263,9 @@ class Backfill:
             assignments=self._assignments,
             in_flight=self._in_flight,
             user_key=self._user_key,
-            checks=_Checks(shadow, self.lane.store),
+            checks=_Checks(shadow, self.lane.store, self._identify),
             # How many bad records are too many is for the worker in service to decide.
-            limits=Limits(_NO_LIMIT, 1, float(_NO_LIMIT), options.drain, 2 * options.batch_max_events),
+            limits=Limits(1, 1, 1.0, options.drain, 2 * options.batch_max_events, pauses=False),
             metrics=self._metrics,
             health=self._health,
             fail_point=options.fail_point,
@@ -295,7 +299,14 @@ class Backfill:
     def _finished(self, work: Work) -> None:
         self._in_flight.leave(work.held)
 
+    def _identify(self) -> None:
+        """Redis may have been emptied."""
+        self._pipeline.identify(self._topic_id, frozenset())
+
     def _note(self, partitions: Mapping[int, Partition]) -> None:
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_S
+            self._look()
         self._reached = {
             number: (
                 partition.state is PartitionState.RUNNING,
@@ -305,6 +316,21 @@ class Backfill:
             if partition.reads
         }
 
+    def _look(self) -> None:
+        """Keep the space, which no worker serves yet; and see whether it is whole."""
+        try:
+            self.lane.store.keep()
+            if self._shadow is None or self._held:
+                self._whole = False
+                return
+            commits, marks = self._shadow.commits(), self.lane.store.watermarks()
+        except (BrokerUnavailable, StoreUnavailable) as error:
+            log.debug("how far a back-fill is cannot be told: %s", error)
+            return
+        self._whole = bool(commits) and all(
+            min(shard.get(number, 0) for shard in marks) >= found.offset for number, found in commits.items()
+        )
+
     def _seen(self) -> float:
         return self._metrics.registry.get_sample_value("kindred_events_in_total") or 0.0
 
@@ -313,8 +339,12 @@ class Backfill:
             self._loop.start_over.set()
 
     def _let_go(self) -> None:
+        self._close(self.lane)
+
+    def _close(self, part: Shadow | Lane | None) -> None:
         try:
-            self.lane.close()
+            if part is not None:
+                part.close()
         except Exception as error:
             log.warning("closing a back-fill: %s", error)
 
@@ -322,9 +352,10 @@ class Backfill:
 class _Checks:
     """Where a back-fill begins to read; see worker/checks.py for the worker's own."""
 
-    def __init__(self, reader: Source, store: Store) -> None:
+    def __init__(self, reader: Source, store: Store, identify: Callable[[], None]) -> None:
         self._reader = reader
         self._store = store
+        self._identify = identify
 
     def begin(self, number: int, held: Callable[[], bool]) -> Beginning:  # noqa: ARG002
         """Raises WrongLog, CommitRefused while the group has not begun, and what the services raise."""
@@ -346,7 +377,7 @@ class _Checks:
         return Beginning(found.start, found.publish_from, began, watermarks)
 
     def identify(self) -> None:
-        """The space in service sees to it."""
+        self._identify()
 
     def watch_group(self, now: float) -> None:
         """The space in service sees to it."""

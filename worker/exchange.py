@@ -36,7 +36,8 @@ REFUSED: Final = "backfill"
 
 class Exchange:
     """make: lane and when its release was announced → its back-fill. serve: takes what was filled into service.
-    recheck: lets every partition go on where it is.
+    recheck: lets every partition go on where it is. given_up: told that a back-fill failed, so that it may be asked for
+    again.
 
     All but `ask` belongs to the thread that polls for the group.
     """
@@ -46,6 +47,7 @@ class Exchange:
         make: Callable[[Lane, float], Backfill],
         serve: Callable[[Backfill], None],
         recheck: Callable[[], None],
+        given_up: Callable[[], None],
         in_flight: InFlight,
         metrics: Metrics,
         health: Health,
@@ -53,6 +55,7 @@ class Exchange:
         self._make = make
         self._serve = serve
         self._recheck = recheck
+        self._given_up = given_up
         self._in_flight = in_flight
         self._metrics = metrics
         self._health = health
@@ -72,8 +75,7 @@ class Exchange:
             lane, began = self._asked.get()
             self._give_up()
             if lane is not None:
-                self._fill = self._make(lane, began)
-                self._fill.start()
+                self._begin(lane, began)
         if self._fill is not None and (self._drained is not None or time.monotonic() >= self._next_look):
             self._next_look = time.monotonic() + LOOK_S
             self._look(self._fill, partitions)
@@ -88,6 +90,15 @@ class Exchange:
             lane, _ = self._asked.get()
             if lane is not None:
                 lane.close()
+
+    def _begin(self, lane: Lane, began: float) -> None:
+        try:
+            self._fill = self._make(lane, began)
+        except Exception as error:  # no room for a second index, say: the space in service goes on
+            lane.close()
+            self._refuse(lane, error)
+            return
+        self._fill.start()
 
     def _look(self, fill: Backfill, partitions: Mapping[int, Partition]) -> None:
         if fill.ended and (fill.failure is not None or not self._finishing):
@@ -104,7 +115,13 @@ class Exchange:
         elif self._drained is None or self._drained[0] != held:
             if fill.ended:
                 self._drained = held, self._in_flight.drained(held)
-        elif self._drained[1].done() and not self._in_flight.busy(held):
+        elif not self._drained[1].done():
+            return
+        elif self._in_flight.any():
+            # Also of a partition that was just taken away: its batches are the old space's. And what was given or
+            # checked meanwhile has a lease that is open.
+            self._drained = held, self._in_flight.drained(held)
+        else:
             self._fill, self._finishing, self._drained = None, False, None
             self._quiet()
             self._serve(fill)
@@ -120,14 +137,18 @@ class Exchange:
         self._health.notice(NOTICE, f"space {space} is filled beside the one in service, {left} events are left")
 
     def _failed(self, fill: Backfill) -> None:
+        self._give_up()
+        self._refuse(fill.lane, fill.failure)
+
+    def _refuse(self, lane: Lane, error: BaseException | None) -> None:
         text = (
-            f"the back-fill of space {fill.lane.serving.space[:12]} failed ({fill.failure}): the release "
-            f"{fill.lane.serving.release} is not served; mend that, then announce it again or restart the worker"
+            f"the back-fill of space {lane.serving.space[:12]} failed ({error}): the release {lane.serving.release} is "
+            "not served; mend that, then announce it again or restart the worker"
         )
         log.error("%s", text)
         self._metrics.releases_refused.labels(REFUSED).inc()
-        self._give_up()
         self._health.notice(NOTICE, text)
+        self._given_up()
 
     def _give_up(self) -> None:
         fill, drained = self._fill, self._drained

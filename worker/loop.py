@@ -43,7 +43,8 @@ _CHORES: Final = 1.0
 class Limits:
     """What the polling thread is told.
 
-    dead_*: see Breaker. drain: seconds for batches in flight at the end.
+    dead_*: see Breaker. drain: seconds for batches in flight at the end. pauses: whether too many bad records pause
+    their partition.
     """
 
     dead_in_a_row: int
@@ -51,6 +52,7 @@ class Limits:
     dead_share: float
     drain: float
     max_records: int
+    pauses: bool = True
 
 
 class Loop:
@@ -189,7 +191,7 @@ class Loop:
         """Whether bad records have become too many. Those that were dealt with before, or by an operator, do not count;
         one that has paused the partition before does so again."""
         offset, bad = entry.record.offset, entry.dead is not None
-        if offset < max(partition.accept_below, lease.publish_from):
+        if offset < max(partition.accept_below, lease.publish_from) or not self._limits.pauses:
             return False
         return partition.breaker.trips(bad) or (bad and offset == partition.tripped)
 

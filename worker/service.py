@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from model.health import Health
@@ -104,7 +104,9 @@ class Service:
             ),
         )
         self._stages = self._make_stages(options.batches_in_flight)
-        self._exchange = Exchange(self._make_backfill, self._serve, self._recheck, self._in_flight, metrics, health)
+        self._exchange = Exchange(
+            self._make_backfill, self._serve, self._recheck, parts.swap.given_up, self._in_flight, metrics, health
+        )
         self._loop: Loop | None = None
         self._checks: Checks | None = None
         self._topic_id = ""
@@ -259,11 +261,13 @@ class Service:
         began, before = time.monotonic(), self.lane
         filled.follower.tell(self._metrics)
         pipeline = self._make_pipeline(filled.lane, filled.follower)
-        pipeline.instance = filled.instance
+        pipeline.instance = self.pipeline.instance
+        # First the swap: what it makes ready from now on is for the new index.
+        self._parts.swap.moved(filled.lane, filled.began, began)
+        self._parts = replace(self._parts, lane=filled.lane)
         self.lane, self.pipeline = filled.lane, pipeline
         self._checks.exchange(filled.lane.store)
         self._loop.exchange(filled.lane.store, filled.lane.encoder, pipeline)
-        self._parts.swap.moved(filled.lane, filled.began, time.monotonic() - began)
         threading.Thread(target=before.close, name="close", daemon=True).start()  # polling does not wait for it
 
     def _recheck(self) -> None:

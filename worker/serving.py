@@ -109,16 +109,18 @@ def first_release(
     load: Callable[[Path], tuple[Encoder, Serving]],
     last: Callable[[], Path | None],
     space_of: Callable[[Path], str],
+    reached: Callable[[str], int],
     builtin: Callable[[], Path],
     on_refused: Callable[[str, ReleaseRefused], None],
 ) -> tuple[Encoder, Serving, ReleaseAnnouncement | None]:
     """What a worker that starts serves: the announced release; where it is refused the last one that the group served,
     then the built-in one; without an announcement the built-in one, then the last one.
 
-    Where the last one is of another space than the announced one, the worker begins with the last one, whose states
-    are there, and is given the announcement back: it fills the other space while it answers.
+    Where the last one is of another space than the announced one, and that space is further, the worker begins with the
+    last one and is given the announcement back: it fills the other space while it answers.
 
-    last: where that lies, None where there is none. space_of: a release directory's. builtin: where that lies, written
+    last: where that lies, None where there is none. space_of: a release directory's. reached: how far in the log a
+    space's states are, over all partitions. builtin: where that lies, written
     if need be. on_refused: told the announced release's name. Raises ReleaseRefused when all are refused, the last one.
     """
 
@@ -133,8 +135,10 @@ def first_release(
     if announced is not None:
         try:
             path = last()
-            if path is not None and space_of(path) != announced.space:
-                return *load(path), announced
+            if path is not None and (space := space_of(path)) != announced.space:
+                if reached(space) > reached(announced.space):
+                    return *load(path), announced
+                log.info("space %s is behind the announced one: this worker begins with what is announced", space[:12])
         except (ModelError, OSError) as error:
             log.info("the last release of this group is not what this worker begins with: %s", error)
         try:

@@ -59,6 +59,11 @@ class Stage:
             if self.offer(work, _TICK):
                 return
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def stop(self, timeout: float) -> None:
         """Whether it was started or not."""
         self._stop.set()

@@ -41,9 +41,11 @@ _PIECE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """turned: None where the head stays. began: when the announcement was read, by time.monotonic."""
+    """index: that it was made ready for. turned: None where the head stays. began: when the announcement was read, by
+    time.monotonic."""
 
     serving: Serving
+    index: Index
     turned: Turned | None
     began: float
 
@@ -120,8 +122,8 @@ class Swap:
             if not self._ready:
                 return
             ready, before = self._ready.popleft(), self.serving
-            if ready.serving.space != before.space:
-                self._again = True  # it was made ready for the space that was in service until just now
+            if ready.index is not index or ready.serving.space != before.space:
+                self._again = True  # it was made ready for an index that was in service until just now
                 return
             began = time.perf_counter()
             index.turn(ready.serving.head, ready.turned)
@@ -130,13 +132,20 @@ class Swap:
         self._tell_exchange(before, ready.serving, ready.began, time.perf_counter() - began)
         self._note(ready.serving)
 
-    def moved(self, lane: Lane, began: float, held: float) -> None:
+    def moved(self, lane: Lane, began: float, stood: float) -> None:
         """Another space is in service. In the polling thread, while nothing is under way. began: when its release was
-        announced. held: seconds for which batches waited."""
+        announced. stood: since when batches wait, both by time.monotonic."""
         with self._lock:
             before, self._lane, self.serving = self.serving, lane, lane.serving
             self._unnoted = lane.serving
-        self._tell_exchange(before, lane.serving, began, held)
+            # Something else may have been announced in the very moment.
+            self._again = self._again or self._last is not lane.serving
+        self._tell_exchange(before, lane.serving, began, time.monotonic() - stood)
+
+    def given_up(self) -> None:
+        """What was to be filled is not served: its announcement may come again. From any thread."""
+        with self._lock:
+            self._last = self.serving
 
     def acknowledged(self, opened: float) -> None:
         """A batch is through whose first event came at `opened` (time.monotonic). In the thread that commits."""
@@ -169,20 +178,26 @@ class Swap:
     def _take(self, records: Sequence[Record]) -> None:
         """One poll. What came while a release was loaded is read before that goes on: only the last one matters."""
         announced = latest(records, self._metrics)
-        if announced is not None:
-            self._announced = announced
-        elif self._again:
-            announced, self._last = self._announced, self.serving
-        self._again = False
+        with self._lock:
+            again, self._again = self._again, False
+            if announced is not None:
+                self._announced = announced
+            elif again:
+                announced, self._last = self._announced, self.serving
         if announced is not None:
             self._loaded = self._considered(announced)
         elif self._loaded is not None and self._index is not None:
             (found, began), self._loaded = self._loaded, None
             index = self._index()
+            with self._lock:
+                # Another space may have gone into service while this was loaded; its index comes after `serving`.
+                self._again = self._again or found.space != self.serving.space
+                if self._again:
+                    return
             turned = None if index.head is found.head else index.turned(found.head)
             self._last = found
             with self._lock:
-                self._ready.append(_Ready(found, turned, began))
+                self._ready.append(_Ready(found, index, turned, began))
 
     def _considered(self, announced: ReleaseAnnouncement) -> tuple[Serving, float] | None:
         """A release of the space in service that is to be made ready; None where there is none."""

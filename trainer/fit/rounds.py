@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from model.hardware import native_bf16
+from trainer.fit.errors import NothingToFit
 from trainer.fit.training import (
     Place,
     Tensors,
@@ -192,6 +193,8 @@ class _Run:
                 if checkpoints is not None:
                     self._write(checkpoints, of, rounds, best, before + clock() - started)
                 told(rounds[-1])
+        if not rounds:
+            raise NothingToFit("the encoder as it came gives no number on these texts")
         return TransformerFit(
             tensors={name: value.cpu() for name, value in best.items()},
             rounds=tuple(rounds),

@@ -6,7 +6,7 @@ Figures are made without pyplot: nothing here is global, and no window system is
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -238,7 +238,3 @@ def _legend(figure: Figure, axes: Any, ink: Ink) -> None:
 
 def _texts(known: str) -> str:
     return "all" if known == ALL else f"{known} text{'' if known == '1' else 's'}"
-
-
-def pictures(figures: Mapping[str, Figure]) -> dict[str, bytes]:
-    return {name: png(figure) for name, figure in figures.items()}

@@ -28,7 +28,7 @@ def verdict(done: Refit, made: Made) -> Iterator[str]:
         )
     if done.verdict.accepted:
         yield (
-            "It is accepted and has been announced to the workers: each serves it after its next batch."
+            "It is accepted and has been announced to the workers."
             if done.announced
             else "It is accepted; it had been announced before."
         )
@@ -39,7 +39,7 @@ def verdict(done: Refit, made: Made) -> Iterator[str]:
 def fitness(numbers: Mapping[str, float], limits: Limits) -> Iterator[dict[str, str]]:
     """Rows of the checks that were measured."""
     for name, key, found, allowed in (
-        ("golden vectors: cosine to those in service", "golden.cosine", "{:.5f}", f"at least {limits.golden_cosine}"),
+        ("golden vectors: cosine to what they must be", "golden.cosine", "{:.5f}", f"at least {limits.golden_cosine}"),
         ("golden interests: length off by", "golden.length", "{:.1e}", f"at most {LENGTH}"),
         (
             "time of an answer ÷ that of the release in service",
@@ -83,8 +83,17 @@ def calibrated(found: Calibration) -> tuple[str, str]:
 
 
 def learning(made: Made) -> Iterator[str]:
+    adapted = made.adapted
+    if adapted.kept is not None:
+        yield (
+            "The encoder was adapted, and users whom it had not seen gain by it: the release has a space of its own, "
+            "which workers fill from the log while they answer from the old one."
+        )
+    elif adapted.fits or adapted.dropped:
+        yield f"The encoder was adapted and is not used: {'; '.join(adapted.dropped)}."
     if made.tried is None:
-        yield "No head was learned: it was not asked for, or the window could not carry one. The head in service stays."
+        yield "No head was learned: it was not asked for, or the window could not carry one."
+        yield "The head in service stays." if adapted.kept is None else "A head in service is none for another encoder."
     else:
         fate = "kept" if made.head is not None else "dropped afterwards (see the verdict)"
         yield (

@@ -141,8 +141,9 @@ class RedisStore:
 
     def identify(self, topic_id: str, previous: frozenset[str]) -> Identity:
         """See Store.identify. Between workers that start together the first one's values stand."""
+        (known,) = self._connection.ask([(b"HGET", self._meta, b"instance")])  # as written before spaces shared one
         one: list[Command] = [
-            (b"HSETNX", self._notes, INSTANCE_NOTE, uuid4().hex),
+            (b"HSETNX", self._notes, INSTANCE_NOTE, known or uuid4().hex),
             (b"HGET", self._notes, INSTANCE_NOTE),
         ]
         self.keep()
@@ -210,6 +211,8 @@ class RedisStore:
         self._connection.ask([(b"DEL", self._meta)])
         yield
         for users in self._feed.users():
+            if self._connection.ask([(b"EXISTS", kept_key(self._namespace, self._space))])[0]:
+                return
             here: list[list[UserKey]] = [[] for _ in self._keys]
             for user in users:
                 here[shard_of_user(user, self.shards)].append(user)

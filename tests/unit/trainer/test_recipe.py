@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,19 @@ def test_the_same_window_is_not_refitted_again_and_what_was_left_is_done(world: 
     assert again.announced
     assert set(world.steps) <= {1, 7}
     assert not world.refit().announced, "it is announced once"
+
+
+def test_a_release_that_an_operator_went_back_from_is_not_announced_again(world: World) -> None:
+    made = world.refit()
+    (told,) = world.told
+    gone_back = told.model_copy(
+        update={"release": "builtin-one", "created_at": told.created_at + timedelta(minutes=1), "before": ()}
+    )
+    world.told.append(gone_back)
+    again = world.refit()
+    assert again.whole.manifest.name == made.whole.manifest.name
+    assert not again.announced
+    assert world.told == [told, gone_back]
 
 
 def test_the_same_log_gives_the_same_release_on_another_machine(world: World, tmp_path: Path) -> None:

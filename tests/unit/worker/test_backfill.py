@@ -18,6 +18,7 @@ from tests.builders import (
     PATIENCE,
     TEXTS,
     Gate,
+    Setup,
     Worker,
     World,
     eventually,
@@ -28,8 +29,10 @@ from tests.builders import (
 )
 from tests.unit.worker.releases import Shelf, announce, announcement
 from worker.broker.memory import MemoryTransactions
+from worker.heal import read_note
 from worker.serving import Serving
 from worker.store.base import StoreRefused, Write
+from worker.store.keys import INSTANCE_NOTE
 from worker.store.memory import MemoryData, MemoryStore
 
 OLD, NEW = DummyEncoder().space, DummyEncoder(128).space
@@ -186,6 +189,75 @@ def test_bad_records_are_no_more_than_one_dead_letter_each(world: World, shelf: 
         made.finish()
         assert made.ready()
     assert len(world.dead_letters()) == 20
+
+
+class Hold:
+    """A fail point that holds up a step from when it is set until it is let go."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.on = threading.Event()
+        self.reached = threading.Event()
+        self.free = threading.Event()
+
+    def __call__(self, step: int) -> None:
+        if step == self.step and self.on.is_set():
+            self.reached.set()
+            assert self.free.wait(PATIENCE)
+
+
+def test_a_batch_of_a_partition_that_is_being_taken_away_never_meets_the_new_space(world: World, shelf: Shelf) -> None:
+    path, hold = shelf.write(0.9, encoder="dummy-128"), Hold(4)
+    story(world, users=30)
+    with world.worker(open=shelf.open, fail_point=hold) as one:
+        one.finish()
+        hold.on.set()
+        world.write("late", partition=1)
+        assert hold.reached.wait(PATIENCE)
+        announce(world, path)
+        eventually(lambda: one.service._exchange._drained, "what is under way is waited for")
+        two = Worker(world, Setup(name="worker-1", open=shelf.open, pending=announcement(path)))
+        two.begin()
+        eventually(lambda: one.value("kindred_partitions", state="running") == 2, "a partition is taken away")
+        turns = one.service._exchange._next_look
+        eventually(lambda: one.service._exchange._next_look > turns, "it is looked at again")
+        assert serves(one, OLD)
+        hold.free.set()
+        two.await_start()
+        await_space(one, NEW)
+        await_space(two, NEW)
+        story(world, users=45, seed=2, first=1000)
+        two.finish()
+        two.end()
+        assert two.error is None
+    assert set(world.ids()) == expected_ids(world)
+    assert world.users(world.of_space(NEW)) == alone(world, shelf, path)
+
+
+def test_a_worker_without_partitions_goes_over_as_well(world: World, shelf: Shelf) -> None:
+    path, world = shelf.write(0.9, encoder="dummy-128"), World(partitions=1)
+    story(world, users=30)
+    with world.worker(open=shelf.open) as one, world.worker(name="worker-1", open=shelf.open) as two:
+        one.finish()
+        eventually(lambda: two.value("kindred_partitions", state="running") == 0, "it has none")
+        announce(world, path)
+        await_space(one, NEW)
+        await_space(two, NEW)
+
+
+def test_a_partition_that_is_paused_for_bad_records_does_not_hold_up_the_others(world: World, shelf: Shelf) -> None:
+    path = shelf.write(0.9, encoder="dummy-128")
+    for user in ("anna", "bo"):
+        world.write(user, partition=1)
+    for _ in range(5):
+        world.spoil(partition=0)
+    with world.worker(open=shelf.open, dead_in_a_row=3) as made:
+        eventually(lambda: made.value("kindred_partitions", state="paused") == 1, "it is paused")
+        announce(world, path)
+        await_space(made, NEW)
+        world.write("cy", partition=1)
+        eventually(lambda: ("cy", 1) in world.answered(), "the others are answered")
+        eventually(lambda: made.value("kindred_partitions", state="paused") == 1, "it is paused again")
 
 
 # Going back, and changing one's mind.
@@ -382,6 +454,69 @@ def test_a_back_fill_that_fails_leaves_the_old_space_in_service_and_is_told(worl
         assert made.ready()
         assert serves(made, OLD)
     nothing_lost_or_doubled(world)
+
+
+def test_a_back_fill_that_failed_is_tried_again_when_its_release_is_announced_again(world: World, shelf: Shelf) -> None:
+    failing = threading.Event()
+    failing.set()
+
+    class Full(MemoryStore):
+        def save(self, write: Write) -> set[int]:
+            if self._data is world.of_space(NEW) and failing.is_set():
+                raise StoreRefused("no room for another space")
+            return super().save(write)
+
+    path = shelf.write(0.9, encoder="dummy-128")
+    story(world, users=30)
+    with world.worker(open=shelf.open, store=Full) as made:
+        announce(world, path)
+        eventually(lambda: made.value("kindred_releases_refused_total", reason="backfill") == 1, "it is counted")
+        failing.clear()
+        announce(world, path)
+        await_space(made, NEW)
+        assert "notices" not in made.health.report()[1]
+
+
+def test_a_worker_that_has_no_room_for_another_space_goes_on_with_the_old_one(
+    world: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shelf.write(0.9, encoder="dummy-128")
+    story(world, users=30)
+    with world.worker(open=shelf.open) as made:
+        made.finish()
+
+        def full(*_: object, **__: object) -> None:
+            raise MemoryError("no room for a second index")
+
+        monkeypatch.setattr("worker.service.Backfill", full)
+        announce(world, path)
+        eventually(lambda: made.value("kindred_releases_refused_total", reason="backfill") == 1, "it is counted")
+        world.write("anna")
+        made.finish()
+        assert serves(made, OLD)
+
+
+def test_a_redis_that_is_emptied_while_a_space_is_filled_is_that_of_the_group_afterwards(
+    world: World, shelf: Shelf
+) -> None:
+    """Else the worker would commit for data that is no more, and take itself for another stack."""
+    path, gate = shelf.write(0.9, encoder="dummy-128"), Gate(18)
+    story(world, users=30)
+    with world.worker(open=shelf.open, fail_point=gate, batch_max_events=4) as made:
+        made.finish()
+        announce(world, path)
+        gate.await_reached()
+        world.of_space(NEW).flush()
+        world.data.flush()
+        gate.open()
+        await_space(made, NEW)
+        story(world, users=45, seed=2, first=1000)
+        made.finish()
+        instance = made.service.pipeline.instance
+    assert instance == world.data.notes[INSTANCE_NOTE]
+    assert {read_note(found.metadata)[0] for found in world.broker.committed.values()} == {instance}
+    assert set(world.ids()) == expected_ids(world)
+    assert world.users(world.of_space(NEW)) == alone(world, shelf, path)
 
 
 def test_a_worker_that_ends_in_a_back_fill_closes_what_it_has_opened(world: World, shelf: Shelf) -> None:

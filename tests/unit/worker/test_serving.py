@@ -148,6 +148,7 @@ class Start:
     last: Path | None = None
     refused: list[str] = field(default_factory=list)
     pending: ReleaseAnnouncement | None = None
+    reached: dict[str, int] = field(default_factory=lambda: {DummyEncoder().space: 100})
 
     def __post_init__(self) -> None:
         self.builtin = self.shelf.write(0.3)
@@ -160,6 +161,7 @@ class Start:
             load=partial(load_served, load=load, limit=10),
             last=lambda: self.last,
             space_of=lambda path: read_manifest(path)[1].space,
+            reached=lambda space: self.reached.get(space, 0),
             builtin=lambda: self.builtin,
             on_refused=lambda name, _: self.refused.append(name),
         )
@@ -200,6 +202,18 @@ def test_a_worker_whose_group_serves_another_space_begins_with_that_and_follows_
     assert start().path == start.last
     assert start.pending == start.announced
     assert start.refused == []
+
+
+@pytest.mark.parametrize("behind", [0, 99])
+def test_a_worker_whose_last_space_is_no_further_than_the_announced_one_begins_with_that(
+    start: Start, behind: int
+) -> None:
+    """It was away while the others went over, or Redis was emptied."""
+    path = start.shelf.write(0.9, encoder="dummy-128")
+    start.announced, start.last = announcement(path), start.shelf.write(0.5)
+    start.reached = {DummyEncoder().space: behind, DummyEncoder(128).space: behind}
+    assert start().path == path
+    assert start.pending is None
 
 
 def test_a_worker_whose_group_serves_the_announced_space_begins_with_what_is_announced(start: Start) -> None:
