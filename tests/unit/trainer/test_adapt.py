@@ -149,6 +149,8 @@ def test_the_release_after_it_has_its_encoder_too(world: World, won: Refit) -> N
     after = world.refit(blend=None, serving=serving)
     assert after.whole.manifest.name != won.whole.manifest.name
     assert after.whole.manifest.encoder == won.whole.manifest.encoder
+    own = [path.stat().st_size for path in (after.whole.path / "encoder").rglob("*") if path.is_file()]
+    assert after.verdict.numbers["size.bytes"] >= sum(own) > 0
     assert world.load(after.whole.path).encoder.space == serving.encoder.space
 
 

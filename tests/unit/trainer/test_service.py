@@ -15,7 +15,7 @@ from model.kafka.base import BrokerRefused, BrokerUnavailable
 from schemas.release import EncoderEntry, Manifest, Verdict
 from trainer.errors import TooLittleData, TurnLost, WrongTopic
 from trainer.metrics import OUTCOMES, TrainerMetrics
-from trainer.recipe import Refit
+from trainer.recipe import STEPS, Refit
 from trainer.service import Service
 
 Tell = Callable[[int, int, int], None]
@@ -45,13 +45,15 @@ class World:
     def __init__(self, *ends: Refit | Exception | Callable[[Tell], Refit], looks: Sequence[Exception] = ()) -> None:
         self.stop, self.health, self.metrics = threading.Event(), Health(), TrainerMetrics()
         self.shown: list[Refit] = []
+        self.took: list[set[str]] = []
+        """The steps whose times were known when a refit was shown."""
         self.readiness: list[bool] = []
         self._ends = list(ends)
         self._looks = list(looks)
         self.service = Service(
             due=self._is_due,
             refit=self._refit,
-            shown=self.shown.append,
+            shown=self._show,
             metrics=self.metrics,
             health=self.health,
             look_seconds=0,
@@ -66,6 +68,10 @@ class World:
             self.stop.set()
             return None
         return "it is time"
+
+    def _show(self, done: Refit) -> None:
+        self.shown.append(done)
+        self.took.append(set(self.metrics.seconds()))
 
     def _refit(self, tell: Tell) -> Refit:
         end = self._ends.pop(0)
@@ -87,6 +93,22 @@ def test_refits_follow_each_other_and_are_counted_by_their_verdict_and_shown() -
     world = World(ended(), ended(accepted=False), ended())
     assert world.run() == {"accepted": 2, "rejected": 1}
     assert len(world.shown) == 3
+
+
+def test_a_refit_is_shown_with_the_times_of_all_its_steps_and_of_no_other_refit() -> None:
+    def whole(tell: Tell) -> Refit:
+        for step in range(1, len(STEPS) + 1):
+            tell(step, 0, 1)
+        return ended()
+
+    def only_announced(tell: Tell) -> Refit:
+        tell(1, 0, 1)
+        tell(7, 0, 1)
+        return ended()
+
+    world = World(whole, only_announced)
+    world.run()
+    assert world.took == [set(STEPS), {"window", "announce"}]
 
 
 @pytest.mark.parametrize("error", [BrokerUnavailable("away"), ReleasesUnreachable("away"), TurnLost("x"), OSError("x")])
