@@ -36,13 +36,14 @@ ROUNDS: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """golden_cosine: least, between the candidate's golden vectors and those of the release in service. golden_length:
-    by how much an interest vector's length differs from 1 at most. latency_ratio: of the candidate's answers to those
-    of the release in service. bytes: of the candidate's weights. A number that cannot be told is NaN, and holds for
-    nothing."""
+    """golden_cosine: least, between the candidate's golden vectors and what they must be. golden_length: by how much an
+    interest vector's length differs from 1 at most. latency: of the candidate's answer to a newcomer, seconds;
+    latency_ratio: to that of the release in service. bytes: of the candidate's weights. A number that cannot be told is
+    NaN, and holds for nothing."""
 
     golden_cosine: float
     golden_length: float
+    latency: float
     latency_ratio: float
     bytes: int
 
@@ -73,14 +74,14 @@ def length_error(found: Sequence[Golden]) -> float:
     return max((abs(float(np.linalg.norm(row)) - 1) for row in told), default=float("nan"))
 
 
-def latency_ratio(
+def latency(
     data: Prepared,
     vectors: NDArray[np.floating],
     candidate: Answerer,
     current: Answerer,
     clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Time of the candidate's fastest answer to a batch of newcomers ÷ that of the release in service."""
+) -> tuple[float, float]:
+    """Seconds a newcomer of the candidate's fastest answer to a batch; and that ÷ the same of the one in service."""
     rows = np.unique(data.text[-EVENTS:])[-NEWCOMERS:]
     asked = np.asarray(vectors[rows[rows >= 0]], np.float32)
     index = populated(data, vectors, current.head)
@@ -94,19 +95,19 @@ def latency_ratio(
 
         return answer
 
-    return interleaved_ratio(answers(other, candidate.weights), answers(index, current.weights), clock)
+    mine, theirs = shortest(answers(other, candidate.weights), answers(index, current.weights), clock)
+    return mine / max(1, len(asked)), mine / max(theirs, 1e-9)
 
 
-def interleaved_ratio(one: Callable[[], None], other: Callable[[], None], clock: Callable[[], float]) -> float:
-    """Shortest duration of one ÷ that of the other; they are called by turns, and who begins changes from round to
-    round."""
+def shortest(one: Callable[[], None], other: Callable[[], None], clock: Callable[[], float]) -> tuple[float, float]:
+    """Shortest duration of each; they are called by turns, and who begins changes from round to round."""
     took = {True: float("inf"), False: float("inf")}
     for number in range(ROUNDS):
         for first in (True, False) if number % 2 else (False, True):
             began = clock()
             (one if first else other)()
             took[first] = min(took[first], clock() - began)
-    return took[True] / max(took[False], 1e-9)
+    return took[True], took[False]
 
 
 def populated(data: Prepared, vectors: NDArray[np.floating], head: Head) -> Index:

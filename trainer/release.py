@@ -31,7 +31,7 @@ from trainer.fit.head import HeadFit
 from trainer.gate import Check, Limits
 from trainer.judge import fitness, metrics
 from trainer.learn import Learner, head_weights
-from trainer.measure import Answerer, Measured, latency_ratio, least_cosine, length_error
+from trainer.measure import Answerer, Measured, latency, least_cosine, length_error
 from trainer.prepare import Prepared
 from trainer.window import Window
 
@@ -87,10 +87,12 @@ def fit_to_serve(
     found = golden(serving.encoder if kept is None else kept.encoder, candidate.head)
     # Another encoder gives other vectors; it must give the same ones again.
     wanted = serving.manifest.golden if kept is None else golden(kept.encoder, candidate.head)
+    seconds, ratio = latency(learner.data, vectors, candidate, current)
     measured = Measured(
         golden_cosine=least_cosine(found, wanted),
         golden_length=length_error(found),
-        latency_ratio=latency_ratio(learner.data, vectors, candidate, current),
+        latency=seconds,
+        latency_ratio=ratio,
         bytes=_size(weights, _own_encoder(serving, kept)),
     )
     return fitness(measured, limits)

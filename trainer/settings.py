@@ -51,7 +51,10 @@ class TrainerSettings(ConnectionSettings):
         0.05, ge=0, le=1, description="By what share of its score a group of 50 users or more may fall."
     )
     latency_margin: float = Field(
-        0.5, ge=0, description="By what share answers may take longer than with the release in service."
+        0.5,
+        ge=0,
+        description="By what share answers may take longer than with the release in service; 1 ms a newcomer is always "
+        "quick enough.",
     )
     release_megabytes: float = Field(2_000.0, gt=0, description="Megabytes of weights that a release may have.")
     keep_releases: int = Field(

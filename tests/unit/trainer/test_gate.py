@@ -108,7 +108,7 @@ def test_a_check_that_fails_refuses_whatever_the_gain(holds: bool) -> None:
     assert ("golden vectors: cosine .98, at least .999 is asked for" in verdict.reasons) is not holds
 
 
-FIT = Measured(golden_cosine=1.0, golden_length=1e-6, latency_ratio=1.1, bytes=400_000)
+FIT = Measured(golden_cosine=1.0, golden_length=1e-6, latency=0.004, latency_ratio=1.1, bytes=400_000)
 
 
 def test_what_is_fit_to_serve_is_accepted_with_all_its_numbers() -> None:
@@ -129,6 +129,7 @@ def test_what_is_fit_to_serve_is_accepted_with_all_its_numbers() -> None:
         (replace(FIT, golden_length=np.nan), "golden vectors: cosine 1.0000"),
         (replace(FIT, latency_ratio=1.51), "latency: answers take 1.51 times as long"),
         (replace(FIT, latency_ratio=np.nan), "latency: answers take nan times as long"),
+        (replace(FIT, latency_ratio=np.nan, latency=0.0001), "latency: answers take nan times as long"),
         (replace(FIT, bytes=2_000_000_001), "size: 2,000.0 MB of weights"),
     ],
 )
@@ -138,6 +139,11 @@ def test_what_is_not_fit_to_serve_is_refused_whatever_the_gain(measured: Measure
     (told,) = verdict.reasons
     assert told.startswith(reason)
     assert all(np.isfinite(value) for value in verdict.numbers.values())
+
+
+def test_an_answer_that_nobody_notices_is_refused_for_no_ratio() -> None:
+    """So short a time cannot be told from what else a machine does."""
+    assert all(check.holds for check in fitness(replace(FIT, latency=0.0009, latency_ratio=2.0), FAST))
 
 
 def test_limits_of_fitness_can_be_set() -> None:

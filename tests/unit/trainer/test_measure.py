@@ -13,13 +13,14 @@ from model.transfer_weights import TransferWeights
 from tests.communities import write_community
 from tests.windows import MemoryLog, fill
 from trainer.measure import (
+    NEWCOMERS,
     ROUNDS,
     Answerer,
-    interleaved_ratio,
-    latency_ratio,
+    latency,
     least_cosine,
     length_error,
     populated,
+    shortest,
 )
 from trainer.prepare import Least, prepare
 from trainer.vectors import vectors_of
@@ -62,12 +63,12 @@ def test_a_head_whose_interests_have_another_length_is_seen() -> None:
     assert length_error(golden(DummyEncoder(), lambda vectors: vectors * np.float32(1.5))) == pytest.approx(0.5, 1e-3)
 
 
-def test_the_ratio_is_of_the_fastest_and_what_disturbs_one_of_them_does_not_count() -> None:
+def test_the_fastest_of_each_counts_and_what_disturbs_one_of_them_does_not_count() -> None:
     """The machine is busy in most of the rounds, each time with one of them only."""
     clock = Clock()
     busy = [[1.0 if number % 5 == turn else 10.0 + number for number in range(ROUNDS)] for turn in (0, 3)]
     one, other = (iter([share * each for each in load]) for share, load in zip((3.0, 2.0), busy, strict=True))
-    assert interleaved_ratio(lambda: clock.work(one), lambda: clock.work(other), clock) == pytest.approx(1.5)
+    assert shortest(lambda: clock.work(one), lambda: clock.work(other), clock) == pytest.approx((3.0, 2.0))
 
 
 def test_a_slower_head_shows_in_the_latency_and_the_index_holds_the_window(tmp_path: Path) -> None:
@@ -91,4 +92,6 @@ def test_a_slower_head_shows_in_the_latency_and_the_index_holds_the_window(tmp_p
 
         return Answerer(turned, weights)
 
-    assert latency_ratio(data, vectors, head(0.3), head(0.1), clock) == pytest.approx(3)
+    seconds, ratio = latency(data, vectors, head(0.3), head(0.1), clock)
+    assert ratio == pytest.approx(3)
+    assert seconds == pytest.approx(0.3 / NEWCOMERS)
