@@ -17,6 +17,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from model.fetch import Whole
+from model.kafka.client import partitions_of
 from schemas.announcement import CURRENT, MAX_BEFORE, ReleaseAnnouncement
 from schemas.codec import decode_release_announcement, encode
 from schemas.errors import BadRecord
@@ -91,7 +92,7 @@ def announced(consumer: Any, topic: str) -> ReleaseAnnouncement | None:
 
     consumer: a KafkaConsumer without a group, which is left assigned. Raises KafkaError.
     """
-    places = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+    places = [TopicPartition(topic, number) for number in partitions_of(consumer, topic)]
     if not places:
         return None
     consumer.assign(places)

@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from model.kafka import header_names
 from model.kafka.base import Bounds, BrokerRefused, BrokerUnavailable, Record
-from model.kafka.client import CALL_TIMEOUT_MS, asked, making_no_topics, polled
+from model.kafka.client import CALL_TIMEOUT_MS, asked, making_no_topics, partitions_of, polled
 from schemas.access import KafkaAccess
 from trainer.read import Piece
 
@@ -108,8 +108,7 @@ class KafkaLog:
         self._admin.close()
 
     def _places(self) -> list[TopicPartition]:
-        found = asked(lambda: self._consumer.partitions_for_topic(self.topic), "partitions")
-        return [self._at(partition) for partition in sorted(found or ())]
+        return [self._at(partition) for partition in partitions_of(self._consumer, self.topic)]
 
     def _at(self, partition: int) -> TopicPartition:
         return TopicPartition(self.topic, partition)

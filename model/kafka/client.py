@@ -14,6 +14,7 @@ from kafka.errors import (
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
     UnsupportedSaslMechanismError,
 )
 from kafka.net.compat import KafkaNetClient
@@ -76,6 +77,19 @@ def asked(call: Callable[[], T], what: str) -> T:
         return call()
     except KafkaError as error:
         raise translated(error, what) from error
+
+
+def partitions_of(consumer: Any, topic: str) -> list[int]:
+    """All partitions of a topic, in order; empty where it does not exist, which kafka-python now gives and now raises.
+
+    Raises BrokerUnavailable, BrokerRefused.
+    """
+    try:
+        return sorted(consumer.partitions_for_topic(topic) or ())
+    except UnknownTopicOrPartitionError:
+        return []
+    except KafkaError as error:
+        raise translated(error, "partitions") from error
 
 
 class _Joining:

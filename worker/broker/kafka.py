@@ -44,6 +44,7 @@ from model.kafka.client import (
     asked,
     keep_joining,
     making_no_topics,
+    partitions_of,
     polled,
     slot_taken,
     translated,
@@ -259,7 +260,7 @@ class KafkaReader:
 
     def partitions(self) -> list[int]:
         """All partitions of the topic; empty when it does not exist."""
-        return sorted(asked(lambda: self.consumer.partitions_for_topic(self.topic), "partitions") or ())
+        return partitions_of(self.consumer, self.topic)
 
     def committed(self, partition: int) -> Committed | None:
         found = asked(

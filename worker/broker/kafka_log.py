@@ -5,7 +5,7 @@ from __future__ import annotations
 from kafka import KafkaConsumer, TopicPartition
 
 from model.kafka import header_names
-from model.kafka.client import asked, making_no_topics, polled
+from model.kafka.client import asked, making_no_topics, partitions_of, polled
 from schemas.access import KafkaAccess
 from worker.broker.base import Record
 
@@ -26,9 +26,7 @@ class KafkaLog:
             ),
             f"consumer of {topic}",
         )
-        places = [
-            TopicPartition(topic, p) for p in asked(lambda: self._consumer.partitions_for_topic(topic), topic) or ()
-        ]
+        places = [TopicPartition(topic, number) for number in partitions_of(self._consumer, topic)]
         self._consumer.assign(places)
         self._ends = asked(lambda: self._consumer.end_offsets(places), "end offsets") if places else {}
 
