@@ -64,54 +64,72 @@ def group(broker: Backend) -> Iterator[Group]:
     member.close()
 
 
-def test_a_shadow_reads_nothing_until_it_is_told_to(group: Group) -> None:
-    assert list(group.shadow.partitions()) == [0, 1]
-    assert group.shadow.joined()
-    assert not group.shadow.poll(0.05, 10)
-
-
-def test_what_it_is_told_to_read_is_paused_until_it_is_sought_and_resumed(group: Group) -> None:
+@pytest.fixture
+def shadow(group: Group) -> Shadow:
+    """Of that group, holding nothing."""
+    group.shadow.hold([])
+    group.until(lambda: group.told.has() == set())
     group.taken.clear()
-    group.shadow.hold([0])
-    assert not group.shadow.poll(0.05, 10)
+    return group.shadow
+
+
+def read(group: Group, partition: int, start: int, count: int) -> None:
+    """So many records of a partition that is held, from an offset on."""
+    group.until(lambda: partition in group.told.has())
+    before = len(group.taken)
+    group.shadow.seek(partition, start)
+    group.shadow.resume([partition])
+    group.until(lambda: len(group.taken) >= before + count)
+
+
+def test_a_shadow_reads_nothing_until_it_is_told_to(shadow: Shadow) -> None:
+    assert list(shadow.partitions()) == [0, 1]
+    assert shadow.joined()
+    assert not shadow.poll(0.05, 10)
+
+
+def test_what_it_is_told_to_read_is_paused_until_it_is_sought_and_resumed(group: Group, shadow: Shadow) -> None:
+    shadow.hold([0])
+    assert not shadow.poll(0.05, 10)
     assert group.told.told[-1] == ("assigned", frozenset({0}))
-    group.shadow.seek(0, 1)
-    group.shadow.resume([0])
-    group.until(lambda: len(group.taken) == 2)
+    read(group, 0, 1, 2)
     assert group.taken == [(0, 1), (0, 2)]
 
 
-def test_a_further_partition_leaves_the_place_in_the_first_one(group: Group) -> None:
-    group.taken.clear()
-    group.shadow.hold([0, 1])
+def test_a_further_partition_leaves_the_place_in_the_first_one(group: Group, shadow: Shadow) -> None:
+    shadow.hold([0])
+    read(group, 0, 0, 3)
+    shadow.hold([0, 1])
+    read(group, 1, 0, 2)
+    assert group.taken == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    assert (shadow.position(0), shadow.position(1)) == (3, 2)
+
+
+def test_a_partition_that_it_is_no_longer_told_to_read_is_lost(group: Group, shadow: Shadow) -> None:
+    shadow.hold([0, 1])
     group.until(lambda: group.told.has() == {0, 1})
-    group.shadow.seek(1, 0)
-    group.shadow.resume([1])
-    group.until(lambda: len(group.taken) >= 2)
-    assert group.taken == [(1, 0), (1, 1)]
-    assert (group.shadow.position(0), group.shadow.position(1)) == (3, 2)
-
-
-def test_a_partition_that_it_is_no_longer_told_to_read_is_lost(group: Group) -> None:
-    group.shadow.hold([1])
+    shadow.hold([1])
     group.until(lambda: group.told.has() == {1})
     assert group.told.told[-1] == ("lost", frozenset({0}))
-    group.shadow.seek(0, 0)
-    group.shadow.resume([0])
-    group.shadow.pause([0])
-    assert not group.shadow.poll(0.05, 10)
+    shadow.seek(0, 0)
+    shadow.resume([0])
+    shadow.pause([0])
+    assert not shadow.poll(0.05, 10)
 
 
 def test_it_knows_what_the_group_has_committed_and_where_the_log_ends(broker: Backend, group: Group) -> None:
+    group.member.commit({0: Committed(2, "note"), 1: Committed(0, "note")})
     note = "note" if broker.abilities.keeps_notes else None
     assert group.shadow.committed(0) == Committed(2, note)
     assert {number: found.offset for number, found in group.shadow.commits().items()} == {0: 2, 1: 0}
     assert group.shadow.bounds([0, 1]) == {0: Bounds(0, 3), 1: Bounds(0, 2)}
 
 
-def test_the_member_keeps_its_partitions_and_goes_on_committing(group: Group) -> None:
+def test_the_member_keeps_its_partitions_and_goes_on_committing(group: Group, shadow: Shadow) -> None:
+    shadow.hold([0, 1])
+    group.until(lambda: group.told.has() == {0, 1})
     assert group.given.told == [("assigned", frozenset({0, 1}))]
     group.member.commit({0: Committed(3)})
-    found = group.shadow.committed(0)
+    found = shadow.committed(0)
     assert found is not None
     assert found.offset == 3

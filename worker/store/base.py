@@ -115,8 +115,8 @@ class Store(Protocol):
         ...
 
     def discard(self) -> Iterator[None]:
-        """Remove all of this space, a bounded piece a step. Where somebody begins to fill it meanwhile, what is there
-        by then stays and is healed."""
+        """Remove all of this space, a bounded piece a step; nothing of one that is kept. Where somebody begins to fill
+        it meanwhile, what is there by then stays and is healed."""
         ...
 
     def note(self, key: str, value: str | None) -> None:

@@ -206,12 +206,14 @@ class RedisStore:
         return {name: (found[name], bool(here)) for name, here in zip(found, kept, strict=True)}
 
     def discard(self) -> Iterator[None]:
+        if self._is_kept():
+            return
         # What says that users are there goes first, in one piece: from then on whoever comes heals from the beginning.
         self._connection.ask([(b"UNLINK", *keys.of_shard()) for keys in self._keys])
         self._connection.ask([(b"DEL", self._meta)])
         yield
         for users in self._feed.users():
-            if self._connection.ask([(b"EXISTS", kept_key(self._namespace, self._space))])[0]:
+            if self._is_kept():
                 return
             here: list[list[UserKey]] = [[] for _ in self._keys]
             for user in users:
@@ -228,6 +230,11 @@ class RedisStore:
         (filled,) = self._connection.ask([(b"EXISTS", self._meta)])
         if not filled:
             self._connection.ask([(b"HDEL", self._notes, SPACE_NOTE + self._space)])
+
+    def _is_kept(self) -> bool:
+        """Whether somebody uses this space."""
+        (found,) = self._connection.ask([(b"EXISTS", kept_key(self._namespace, self._space))])
+        return bool(found)
 
     def note(self, key: str, value: str | None) -> None:
         self._connection.ask([(b"HDEL", self._notes, key) if value is None else (b"HSET", self._notes, key, value)])
