@@ -15,6 +15,8 @@ FOLDS: Final = "3"
 """Instead of five, and the blend alone is fitted: a demo is looked at for three minutes."""
 PATIENCE: Final = 120.0
 """Seconds for which posts are held back while it works."""
+PAGE: Final = "All of it, with pictures: "
+"""What the line begins with in which the trainer names its report (trainer/report.py)."""
 _STEP: Final = re.compile(r"step (\d), ")
 
 
@@ -31,7 +33,7 @@ class Refit:
 
     @property
     def told(self) -> str:
-        return self._told.read_text(encoding="utf-8") if self._told.exists() else ""
+        return without_page(self._told.read_text(encoding="utf-8")) if self._told.exists() else ""
 
     @property
     def log(self) -> str:
@@ -77,6 +79,11 @@ class Refit:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+def without_page(told: str) -> str:
+    """The demo's directory is gone at its end, and with it the page that the trainer names."""
+    return "".join(line for line in told.splitlines(keepends=True) if not line.startswith(PAGE))
 
 
 def steps_done(log: str) -> int:
