@@ -4,9 +4,9 @@
     encoder    labels, texts of one user, texts and titles
     contest    newcomers whose texts neither has seen: are their labels told better, and their items found no worse?
 
-Nobody of the hold-out is learned from, be it to know when to stop. An encoder that does not win is dropped, with its
-reasons, and the rest of the release is fitted as if there had been none. docs/decisions/adapted-encoders.md says why
-there is one hold-out and not folds.
+The hold-out are the reserved users (folds.py): of them nothing is learned, be it to know when to stop. An encoder that
+does not win is dropped, with its reasons, and the rest of the release is fitted as if there had been none.
+docs/decisions/adapted-encoders.md says why there is one hold-out and not folds.
 """
 
 from __future__ import annotations
@@ -73,22 +73,22 @@ class Adapted:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-def adapt(adapting: Adapting, learner: Learner, window: Window, space: str, limits: Limits, folds: int) -> Adapted:
+def adapt(adapting: Adapting, learner: Learner, window: Window, space: str, limits: Limits) -> Adapted:
     """The encoder in service as the window's users but the hold-out make it, if those of the hold-out gain by it.
 
-    space: of the encoder in service. folds: the hold-out is one of so many. A run that was killed goes on after its
+    space: of the encoder in service. A run that was killed goes on after its
     last whole round. Raises EncoderError's kin, and OSError where the disk takes no more.
     """
     if adapting.files is None:
         return Adapted(dropped=("the encoder in service has no weights that could be adapted",))
-    files, fits, dropped = _fitted(adapting, adapting.files, learner, window, folds)
+    files, fits, dropped = _fitted(adapting, adapting.files, learner, window)
     if files.space == space:
         return Adapted(fits=fits, dropped=dropped)
     encoder = adapting.load(files.directory)
     vectors = vectors_of(
         window, learner.data.text_ids, encoder, learner.directory, lambda done, of: learner.tell(3, done, of)
     )
-    told = part_wins(learner.contest(vectors, folds), limits, CURRENT)
+    told = part_wins(learner.contest(vectors), limits, CURRENT)
     kept = Kept(encoder, files, vectors) if told.accepted else None
     keep_spaces(window, {space} if kept is None else {space, encoder.space})
     return Adapted(kept, fits, dropped if told.accepted else (*dropped, *told.reasons), told.numbers)
@@ -116,10 +116,10 @@ def written(window: Window, data: Prepared, files: EncoderFiles, learners: NDArr
 
 
 def _fitted(
-    adapting: Adapting, files: EncoderFiles, learner: Learner, window: Window, folds: int
+    adapting: Adapting, files: EncoderFiles, learner: Learner, window: Window
 ) -> tuple[EncoderFiles, dict[str, object], tuple[str, ...]]:
     """The files of the encoder that the fits come to, their reports, and why one came to nothing."""
-    texts = written(window, learner.data, files, ~learner.hold_out(folds))
+    texts = written(window, learner.data, files, ~learner.data.reserved)
     stopping = np.random.default_rng(learner.seed).random(learner.data.users) < STOPPING
     home = learner.directory / DIRECTORY
 

@@ -21,7 +21,6 @@ from model.transfer import blend, confidence, personal_share
 from model.transfer_weights import TransferWeights
 from trainer.fit.blend import BlendSettings, fit_blend
 from trainer.fit.errors import NothingToFit
-from trainer.folds import fold_of_users
 from trainer.gate import CANDIDATE, CURRENT, RAW_KNN
 from trainer.prepare import Prepared
 from trainer.questions import Labelled, Questions
@@ -79,27 +78,21 @@ def cross_validate(
     data: Prepared,
     vectors: NDArray[np.floating],
     contest: Contest,
+    held_out: Sequence[NDArray[np.bool_]],
     *,
-    folds: int,
     seed: int,
     user_ttl_ms: int,
     ask_from: int,
-    only: Sequence[int] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Validated:
-    """Scores of every contestant, fold by fold. only: these of the folds; None for all. progress: told the number of
-    events of each piece of a replay.
-
-    Raises ValueError for more folds than users.
-    """
-    fold_of = fold_of_users(np.bincount(data.user, minlength=data.users), folds, seed)
+    """Scores of every contestant, fold by fold. held_out: (U,) of each fold. progress: told the number of events of
+    each piece of a replay."""
     items: list[Scored] = []
     labels: list[Scored] = []
-    for fold in range(folds) if only is None else only:
-        held_out = fold_of == fold
+    for fold, theirs in enumerate(held_out):
 
         def lived_through(
-            head: Head, adapted: NDArray[np.floating] | None = None, held_out: NDArray[np.bool_] = held_out
+            head: Head, adapted: NDArray[np.floating] | None = None, theirs: NDArray[np.bool_] = theirs
         ) -> tuple[Questions, Labelled]:
             asked, labelled = replay(
                 data,
@@ -107,14 +100,14 @@ def cross_validate(
                 head,
                 user_ttl_ms=user_ttl_ms,
                 ask_from=ask_from,
-                held_out=held_out,
+                held_out=theirs,
                 progress=progress,
             )
             return asked.where((asked.wanted != MISSING).any(axis=1)), labelled
 
-        fold_items, fold_labels = _fold(contest, held_out, lived_through, seed)
+        fold_items, fold_labels = _fold(contest, theirs, lived_through, seed)
         items.append(_scored(fold_items, fold))
-        labels.append(_labels(fold_labels, _most_frequent_label(data, held_out), fold))
+        labels.append(_labels(fold_labels, _most_frequent_label(data, theirs), fold))
     return Validated(_joined(items), _joined(labels))
 
 

@@ -5,7 +5,7 @@ Knows nothing of Kafka, of the gate, or of where a release goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,6 @@ from trainer.replay import replay
 
 STOPPING: Final = 0.15
 """Share of the users who may be learned from that tell a head's or an encoder's fit when to stop."""
-HOLD_OUT: Final = 0
-"""The fold of the users that an adapted encoder has learned nothing of."""
-
 Tell = Callable[[int, int, int], None]
 """Step, done, of."""
 
@@ -39,7 +36,8 @@ Tell = Callable[[int, int, int], None]
 class Learner:
     """data, vectors: the window. head, current: of the release in service. blend, head_settings: None for what is not
     fitted. device: of the fits of torch weights. directory: for their checkpoints. adapted: vectors of the candidate's
-    own encoder; None for the one in service."""
+    own encoder; None for the one in service. taught: whether the release in service holds what was learned from
+    users, a head or an adapted encoder."""
 
     data: Prepared
     vectors: NDArray[np.float16]
@@ -54,12 +52,7 @@ class Learner:
     directory: Path
     tell: Tell
     adapted: NDArray[np.float16] | None = None
-
-    def hold_out(self, folds: int) -> NDArray[np.bool_]:
-        """(U,) one fold of the users."""
-        events = np.bincount(self.data.user, minlength=self.data.users)
-        held_out: NDArray[np.bool_] = fold_of_users(events, folds, self.seed) == HOLD_OUT
-        return held_out
+    taught: bool = False
 
     def fit_head(self, learners: NDArray[np.bool_]) -> HeadFit | None:
         """From the texts of (U,) users; None where none is to be fitted, or the data cannot carry one."""
@@ -101,7 +94,13 @@ class Learner:
             return None
 
     def cross_validate(self, folds: int, *, with_head: bool) -> Validated:
-        """With an adapted encoder on the hold-out only: it knows the other folds."""
+        """On all users in folds, as long as nothing that answers has learned from any; else on the reserved ones, in
+        whom nobody knows anyone: a head or an encoder, in service or the candidate's own, knows the others by heart."""
+        data = self.data
+        held_out: Sequence[NDArray[np.bool_]] = (data.reserved,)
+        if not self.taught and self.adapted is None:
+            fold = fold_of_users(np.bincount(data.user, minlength=data.users), folds, self.seed)
+            held_out = [fold == number for number in range(folds)]
 
         def learned(learners: NDArray[np.bool_]) -> Head | None:
             found = self.fit_head(learners)
@@ -115,30 +114,27 @@ class Learner:
             learned if with_head else None,
             self.adapted,
         )
-        only = None if self.adapted is None else (HOLD_OUT,)
         lives = (1 if self.adapted is None else 2) + (1 if with_head else 0)
-        return self._validated(contest, folds, only, 4, lives)
+        return self._validated(contest, held_out, 4, lives)
 
-    def contest(self, adapted: NDArray[np.float16], folds: int) -> Validated:
+    def contest(self, adapted: NDArray[np.float16]) -> Validated:
         """An adapted encoder as the candidate, and the one in service as the current one, both without a head and with
-        the weights in service, on the hold-out."""
+        the weights in service, on the reserved users."""
         weights = self.current
-        return self._validated(Contest(identity, weights, weights, None, None, adapted), folds, (HOLD_OUT,), 3, 2)
+        contest = Contest(identity, weights, weights, None, None, adapted)
+        return self._validated(contest, (self.data.reserved,), 3, 2)
 
-    def _validated(
-        self, contest: Contest, folds: int, only: tuple[int, ...] | None, step: int, lives: int
-    ) -> Validated:
+    def _validated(self, contest: Contest, held_out: Sequence[NDArray[np.bool_]], step: int, lives: int) -> Validated:
         """lives: how often the window is lived through, a fold."""
-        of = (folds if only is None else len(only)) * len(self.data.user) * lives
+        of = len(held_out) * len(self.data.user) * lives
         return cross_validate(
             self.data,
             self.vectors,
             contest,
-            folds=folds,
+            held_out,
             seed=self.seed,
             user_ttl_ms=self.user_ttl_ms,
             ask_from=self.ask_from,
-            only=only,
             progress=_counted(self.tell, step, of, 0),
         )
 

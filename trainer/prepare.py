@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.errors import TooLittleData
+from trainer.folds import reserved_users
 from trainer.window import Window, among
 
 NONE: Final = -1
@@ -64,6 +65,8 @@ class Prepared:
     has the same text: its newest title, cleaned, or what the catalogue says of it. available: (I,) bool, whether it
     might be recommended when the newest event became known. titles: (I,) as people read them, "" where none is known.
 
+    reserved: (U,) bool, users who teach no head and no encoder that is served (folds.py).
+
     text_ids: (T,) int64, the texts in the window (Window.texts, vectors.py). counts: Window.counts, and `repeats`
     (a producer's, by event_id), `duplicates` (same user, text, item and labels), and `kept` (E).
     """
@@ -81,6 +84,7 @@ class Prepared:
     title: NDArray[np.int32]
     available: NDArray[np.bool_]
     users: int
+    reserved: NDArray[np.bool_]
     item_ids: tuple[str, ...]
     titles: tuple[str, ...]
     label_names: tuple[str, ...]
@@ -134,6 +138,7 @@ def prepare(window: Window, least: Least | None = None) -> Prepared:
         title=text[len(events) :],
         available=items.available,
         users=len(user_ids),
+        reserved=reserved_users(_names(window, "users", user_ids)),
         item_ids=items.names,
         titles=items.titles,
         label_names=_names(window, "labels", label_ids),
@@ -249,7 +254,7 @@ def _of(window: Window, select: str, ids: NDArray[np.int64]) -> list[tuple[Any, 
     return list(window.rows(sql, among(ids.tolist())))
 
 
-def _names(window: Window, table: str, ids: NDArray[np.int64]) -> tuple[str, ...]:
+def _names(window: Window, table: str, ids: NDArray[np.int64]) -> tuple[Any, ...]:
     found = dict(_of(window, f"SELECT id, name FROM {table}", ids))  # noqa: S608
     return tuple(found[number] for number in ids.tolist())
 

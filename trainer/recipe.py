@@ -2,7 +2,7 @@
 
     1 window          what the log held between recorded offsets, on the disk
     2 prepare         as arrays, without repeats, with each text's vector
-    3 fit             head and blend, on all past newcomers; before them, where asked for, the encoder
+    3 fit             blend and head, the head on all but the reserved users; before, where asked for, the encoder
     4 cross-validate  the same fit without a fold's users, who are then asked after as newcomers
     5 gate            accept, or reject with every reason
     6 publish         a directory, whole or not there
@@ -119,10 +119,10 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
     # 3 fit
     adapted = Adapted()
     if parts.adapting is not None:
-        adapted = adapt(parts.adapting, learner, window, parts.serving.encoder.space, options.limits, options.folds)
+        adapted = adapt(parts.adapting, learner, window, parts.serving.encoder.space, options.limits)
     if adapted.kept is not None:
         learner = replace(learner, adapted=adapted.kept.vectors)
-    head = learner.fit_head(np.ones(data.users, np.bool_))
+    head = learner.fit_head(~data.reserved)
     blend = learner.fit_blend(None, 0, 1 if head is None else 2)
     turned = None if head is None else learner.fit_blend(head, 1, 2)
     # 4 cross-validate
@@ -214,4 +214,5 @@ def _learner(parts: Parts, options: Options, data: Prepared, vectors: NDArray[np
         device=options.device,
         directory=options.directory,
         tell=parts.tell,
+        taught=parts.serving.manifest.head is not None or parts.serving.manifest.encoder.reference is None,
     )

@@ -77,7 +77,7 @@ def noisy(directory: Path) -> World:
     words = [*WORDS, *(f"noise{number}" for number in range(16)), "About", "[MASK]"]
     tiny = write_tiny_encoder(directory / "tiny", words=words)
     world = World(directory, encoder=str(tiny), current=TransferWeights.default())
-    write_community(world.log, 90, noise=10)
+    write_community(world.log, 130, noise=10)
     return world
 
 
@@ -152,6 +152,37 @@ def test_the_release_after_it_has_its_encoder_too(world: World, won: Refit) -> N
     own = [path.stat().st_size for path in (after.whole.path / "encoder").rglob("*") if path.is_file()]
     assert after.verdict.numbers["size.bytes"] >= sum(own) > 0
     assert world.load(after.whole.path).encoder.space == serving.encoder.space
+
+
+def test_a_refit_after_it_asks_nobody_whom_its_encoder_has_learned_from(world: World, won: Refit, seen: Seen) -> None:
+    """Whatever the window is by then: here it begins later, and with others."""
+    before = won.made
+    assert before is not None
+    later = World(world.directory / "later", encoder=world.encoder, told=list(world.told))
+    later.directory.mkdir()
+    for number in range(40):
+        later.log.write(f"other-{number}", "beer noise1", item_id="beer-1", labels=["beer"], timestamp=NOW_MS)
+    for record in world.log.partitions[0][40:]:
+        assert record is not None
+        later.log.append(record.key or b"", record.value, timestamp=record.timestamp)
+    taught = set().union(*(keys(world, users) for users in seen.learned.values()))
+    after = later.refit(blend=None, serving=world.load(won.whole.path)).made
+    assert after is not None
+    for part in (after.validated.items, after.validated.labels):
+        asked = keys(later, set(part.user.tolist()))
+        assert len(asked) > 10
+        assert not asked & taught
+        assert (part.fold == 0).all()
+
+
+def keys(world: World, users: set[int]) -> set[bytes]:
+    """Who the users of a window are, by their numbers in what is prepared of it."""
+    with Window(world.directory / "window.sqlite") as window:
+        found = window.rows(
+            "SELECT name FROM events JOIN users ON users.id = events.user ORDER BY timestamp, occurred, offset"
+        )
+        order = list(dict.fromkeys(name for (name,) in found))
+    return {order[user] for user in users}
 
 
 def test_an_adapted_encoder_that_does_not_win_is_dropped_and_the_rest_is_judged(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.folds import fold_of_users
+from model.users import user_key
+from trainer.folds import RESERVED, fold_of_users, reserved_users
 
 
 @given(st.lists(st.integers(1, 50), min_size=5, max_size=200), st.integers(2, 5), st.integers(0, 9))
@@ -34,3 +35,12 @@ def test_the_same_seed_gives_the_same_folds_and_another_one_others() -> None:
 def test_what_cannot_be_dealt_is_an_error(users: int, folds: int) -> None:
     with pytest.raises(ValueError, match=f"{folds} folds of {users} users"):
         fold_of_users(np.ones(users, np.int64), folds, 0)
+
+
+def test_reserved_users_are_told_by_their_hash_alone_whoever_else_is_there() -> None:
+    keys = [user_key(f"user-{number}", b"secret") for number in range(5_000)]
+    found = reserved_users(keys)
+    assert found.dtype == np.bool_
+    assert found.mean() == pytest.approx(RESERVED, abs=0.02)
+    assert (reserved_users(keys[3_000:]) == found[3_000:]).all()
+    assert reserved_users([]).shape == (0,)

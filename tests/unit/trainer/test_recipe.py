@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model.fetch import fetch
 from model.release import Release, load_release, write_builtin
@@ -22,7 +23,8 @@ from tests.windows import NOW_MS, SECRET, MemoryLog
 from trainer.adapt import Adapting
 from trainer.errors import TooLittleData
 from trainer.fit.blend import BlendSettings
-from trainer.fit.head import HeadSettings
+from trainer.fit.head import HeadFit, HeadSettings, fit_head
+from trainer.fit.texts import Texts
 from trainer.gate import Limits
 from trainer.judge import accuracy
 from trainer.prepare import Least
@@ -214,11 +216,20 @@ def test_a_head_that_does_not_win_is_dropped_and_the_rest_is_judged(world: World
     assert "label_accuracy.without_head.all" not in done.whole.manifest.metrics
 
 
-def test_a_head_that_wins_is_part_of_the_release_and_can_be_served(tmp_path: Path) -> None:
+def test_a_head_that_wins_is_part_of_the_release_and_can_be_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where a single word tells what a text is about, and a few that everybody writes do not, plain similarity is led
     astray."""
     world = World(tmp_path)
     write_community(world.log, 150, noise=16)
+    learned: list[NDArray[np.int32]] = []
+
+    def spied(texts: Texts, *arguments: Any, **options: Any) -> HeadFit:
+        learned.append(texts.user)
+        return fit_head(texts, *arguments, **options)
+
+    monkeypatch.setattr("trainer.learn.fit_head", spied)
     done = world.refit(head=HeadSettings(hidden=64, epochs=8, rate=5e-3, batch=64, decay=1.0))
     manifest = done.whole.manifest
     assert done.made is not None
@@ -228,3 +239,14 @@ def test_a_head_that_wins_is_part_of_the_release_and_can_be_served(tmp_path: Pat
     release = load_release(done.whole.path, cache=world.directory)
     vectors = release.encoder.encode(release.encoder.tokenise(["beer1 and a lot of other words"]))
     assert not np.allclose(release.head(vectors), vectors)
+
+    # Whom it has learned from it knows by heart: from now on only others are asked.
+    world.log.write("newcomer", "beer noise1", item_id="beer-1", timestamp=NOW_MS + 10**9)
+    after = world.refit(serving=release).made
+    assert after is not None
+    assert len(np.unique(done.made.validated.labels.user)) > 0.6 * done.made.data.users
+    asked = np.unique(np.concatenate([after.validated.items.user, after.validated.labels.user]))
+    assert len(asked) > 15
+    assert after.data.reserved[asked].all()
+    assert learned
+    assert not done.made.data.reserved[learned[0]].any()
