@@ -103,6 +103,7 @@ def fill(
     *,
     reach: Reach | None = None,
     now_ms: int = NOW_MS,
+    resume_ms: int = 0,
     secret: bytes = SECRET,
     on_progress: OnProgress | None = None,
 ) -> None:
@@ -114,6 +115,7 @@ def fill(
         secret=secret,
         reach=reach or Reach(),
         now_ms=now_ms,
+        resume_ms=resume_ms,
         on_progress=on_progress,
     )
 

@@ -139,6 +139,7 @@ def _options(settings: TrainerSettings) -> Options:
     return Options(
         secret=settings.user_key_secret.get_secret_value().encode(),
         reach=Reach(settings.window_days, settings.window_events),
+        resume_ms=int(settings.refit_hours * HOUR_MS),
         least=Least(settings.least_events, settings.least_users, settings.least_users_with_two_items),
         blend=BlendSettings() if "blend" in parts else None,
         head=HeadSettings() if "head" in parts else None,

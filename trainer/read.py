@@ -1,7 +1,8 @@
 """Step 1: the log between its recorded start and end, read into the window. Knows no Kafka and no clock.
 
-A run that was killed is gone on with up to the end that it had recorded. The next one records a new end, reads on from
-where the last one stopped, and drops what fell below the new start.
+A run that was killed is gone on with up to the end that it had recorded, whatever came since: minutes or hours of
+fitting may hang on that window. The next one records a new end, reads on from where the last one stopped, and drops
+what fell below the new start.
 """
 
 from __future__ import annotations
@@ -76,13 +77,15 @@ def read_window(
     secret: bytes,
     reach: Reach,
     now_ms: int,
+    resume_ms: int = 0,
     on_progress: OnProgress | None = None,
 ) -> None:
     """Bring the window up to the end of the logs as they are now, or, after a kill, as they were when the run began.
 
-    secret: keys the hashes of users. The window begins anew where the topic was made anew, or where secret, cleaning or
-    reach are not those that it was read with. Raises WrongTopic where there is no `user-text`, WindowUnusable,
-    BrokerUnavailable (call again: nothing is read twice) and BrokerRefused.
+    resume_ms: how long ago a run may have begun that was killed after all was read. secret: keys the hashes of users.
+    The window begins anew where the topic was made anew, or where secret, cleaning or reach are not those that it was
+    read with. Raises WrongTopic where there is no `user-text`, WindowUnusable, BrokerUnavailable (call again: nothing
+    is read twice) and BrokerRefused.
     """
     topic_id = texts.topic_id()
     if topic_id is None:
@@ -96,9 +99,11 @@ def read_window(
     bounds = texts.bounds()
     held = window.stretches()
     there = all(p in bounds and held[p].stop <= bounds[p].end for p in held)
-    if not (there and window.unfinished(identity)):
+    if not (there and window.unfinished(identity, now_ms - resume_ms)):
         oldest = {} if reach.days is None else texts.offsets_at(now_ms - int(reach.days * DAY_MS))
-        window.begin(identity, starts(bounds, oldest, reach.newest), _ends(bounds))
+        window.begin(identity, starts(bounds, oldest, reach.newest), _ends(bounds), now_ms)
+    elif window.read:
+        return
     _read_texts(window, texts, secret, on_progress)
     _read_items(window, items)
     window.finish()

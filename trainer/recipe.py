@@ -8,7 +8,8 @@
     6 publish         a directory, whole or not there
     7 announce        what is accepted; workers exchange it between two batches
 
-A run that was killed is started again: the window goes on where it stopped, and the same window gives the same release.
+A run that was killed is started again: the window goes on where it stopped, whatever came since, until whoever calls
+notes in it that its refit ended; and the same window gives the same release.
 """
 
 from __future__ import annotations
@@ -66,10 +67,12 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The values a refit runs with; see trainer/settings.py for what they mean."""
+    """The values a refit runs with; see trainer/settings.py for what they mean. resume_ms: how long ago a run may have
+    begun that is gone on with."""
 
     secret: bytes
     reach: Reach
+    resume_ms: int
     least: Least
     blend: BlendSettings | None
     head: HeadSettings | None
@@ -104,6 +107,7 @@ def refit(parts: Parts, options: Options, now: datetime) -> Refit:
         secret=options.secret,
         reach=options.reach,
         now_ms=int(now.timestamp() * 1000),
+        resume_ms=options.resume_ms,
         on_progress=lambda done, of: tell(1, done, of),
     )
     name = _name(parts, options)

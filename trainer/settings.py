@@ -60,7 +60,12 @@ class TrainerSettings(ConnectionSettings):
     keep_releases: int = Field(
         10, ge=1, description="Releases that are kept, besides the announced one and the one before it."
     )
-    refit_hours: float = Field(24.0, gt=0, description="Hours from one refit to the next, where new events came.")
+    refit_hours: float = Field(
+        24.0,
+        gt=0,
+        description="Hours from one refit to the next, where new events came. One that was killed is gone on with for "
+        "so long.",
+    )
     refit_events: int | None = Field(
         None, ge=1, description="New events that make a refit due before that; none for the hours alone."
     )

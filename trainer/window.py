@@ -30,7 +30,7 @@ from schemas.user_text import Event
 from trainer.errors import WindowUnusable
 from trainer.schedule import Last
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of window.sql; a file of another format is emptied, and the log read anew."""
 EMPTY: Final = "empty"
 ERASED: Final = "erased"
@@ -42,6 +42,8 @@ BAD: Final = "bad."
 LOCK_S: Final = 5.0
 """For so long a lock of another process is waited for; there should be none."""
 _CACHE_KIB: Final = 64 * 1024
+_READING, _READ, _OVER = "reading", "read", "over"
+"""How far a run is: the log is being read, it is learned from, its refit is noted."""
 _SCHEMA: Final = files("trainer").joinpath("window.sql").read_text(encoding="utf-8")
 
 
@@ -117,11 +119,22 @@ class Window:
 
     # The run under way.
 
-    def unfinished(self, identity: Mapping[str, str]) -> bool:
-        """Whether a run of this very window was begun and has not been finished."""
-        return self._meta("identity") == _canonical(identity) and self._meta("finished") == "no"
+    def unfinished(self, identity: Mapping[str, str], since_ms: int) -> bool:
+        """Whether a run of this very window was begun and not ended: it was not read to its end, or it was, began after
+        since_ms, and no refit of it is noted."""
+        if self._meta("identity") != _canonical(identity):
+            return False
+        run = self._meta("run")
+        return run == _READING or (run == _READ and int(self._meta("begun") or 0) > since_ms)
 
-    def begin(self, identity: Mapping[str, str], starts: Mapping[int, int], stops: Mapping[int, int]) -> None:
+    @property
+    def read(self) -> bool:
+        """Whether everything up to the recorded end is here."""
+        return self._meta("run") != _READING
+
+    def begin(
+        self, identity: Mapping[str, str], starts: Mapping[int, int], stops: Mapping[int, int], now_ms: int
+    ) -> None:
         """A new run up to stops. What was read of the same log before stays, as far as it lies at or behind starts.
 
         identity: whatever may not differ between two runs (the log's id among it); where it does, or where the log
@@ -144,7 +157,8 @@ class Window:
                 )
                 self._keep_stretch(USER_TEXT.name, partition, Stretch(start, next_, stop))
             self._keep_meta("identity", _canonical(identity))
-            self._keep_meta("finished", "no")
+            self._keep_meta("begun", str(now_ms))
+            self._keep_meta("run", _READING)
 
     def begin_items(self, starts: Mapping[int, int], stops: Mapping[int, int]) -> None:
         """The catalogue is read whole in each run: a compacted log need not tell what was withdrawn meanwhile."""
@@ -160,13 +174,14 @@ class Window:
         """Everything up to the recorded end is here."""
         with self.transaction():
             self.write("DELETE FROM listings WHERE seen = 0", [()])
-            self._keep_meta("finished", "yes")
+            self._keep_meta("run", _READ)
 
     def note_refit(self, at_ms: int, *, enough: bool) -> None:
-        """A refit of this window ended. enough: the window held enough to learn from."""
+        """A refit of this window ended, and the run with it. enough: the window held enough to learn from."""
         stops = {str(partition): stretch.stop for partition, stretch in self.stretches().items()}
         with self.transaction():
             self._keep_meta("refit", json.dumps({"at_ms": at_ms, "ends": stops, "enough": enough}))
+            self._keep_meta("run", _OVER)
 
     def last_refit(self) -> Last | None:
         """None where there was none since the window began anew."""

@@ -22,6 +22,7 @@ from ops import broker
 from schemas.access import KafkaAccess
 from schemas.announcement import ReleaseAnnouncement
 from schemas.codec import decode_release_announcement
+from schemas.release import Manifest
 from schemas.topics import MODEL_RELEASES, USER_TEXT, topic_name
 from tests.broker_servers import BrokerServer
 from tests.communities import community
@@ -100,6 +101,13 @@ class Place:
     def released(self) -> set[str]:
         return {path.name for path in (self.directory / "releases").glob("refit-*")}
 
+    def window_end(self) -> int:
+        """Offset behind the window of the one release that there is."""
+        (name,) = self.released()
+        manifest = Manifest.model_validate_json((self.directory / "releases" / name / "manifest.json").read_bytes())
+        assert manifest.window is not None
+        return manifest.window.end["0"]
+
 
 @pytest.fixture
 def make_place(lasting_broker: BrokerServer, tmp_path: Path) -> Iterator[Callable[[], Place]]:
@@ -118,10 +126,12 @@ def make_place(lasting_broker: BrokerServer, tmp_path: Path) -> Iterator[Callabl
 def test_a_trainer_killed_in_any_step_is_gone_on_with_and_announces_its_release_once(
     make_place: Callable[[], Place],
 ) -> None:
-    """Each successor waits for the session timeout of the killed one, all at the same time."""
+    """Each successor waits for the session timeout of the killed one, all at the same time. What came meanwhile changes
+    nothing: the release is that of the window which was begun."""
     places = {point: make_place() for point in ("1:1", "2:1", "3:1", "4:1", "5:1", "6:1", "7:1")}
     for point, place in places.items():
         assert place.trainer("--once", fail_point=point).exit_code(END_S) == -signal.SIGKILL, point
+        place.write()
         place.trainer("--once")
     for point, place in places.items():
         successor = place.trainers[-1]
@@ -129,6 +139,7 @@ def test_a_trainer_killed_in_any_step_is_gone_on_with_and_announces_its_release_
         (told,) = place.announced()
         assert {told.release} == place.released(), f"{point}: it is the only one"
         assert told.verdict == "accept"
+        assert place.window_end() == 4 * USERS, point
     assert "was refitted before" in places["7:1"].trainers[-1].said, "what was published is not fitted again"
 
 

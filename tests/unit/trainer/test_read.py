@@ -145,6 +145,40 @@ def test_a_run_that_was_cut_goes_on_up_to_the_end_it_had_recorded(window: Window
     assert texts(window).count("later") == 2
 
 
+def test_a_run_that_was_killed_after_reading_keeps_its_window_until_its_refit_is_noted(window: Window) -> None:
+    log, items = MemoryLog(), MemoryLog("items", 1)
+    log.write("anna", "one")
+    fill(window, log, items, now_ms=NOW_MS)
+    log.write("anna", "two")
+    items.append(b"boat", b'{"item_id":"boat","title":"A boat"}')
+    fill(window, log, items, now_ms=NOW_MS + 999, resume_ms=1_000)
+    assert texts(window) == ["one"]
+    assert window.stretches() == {0: Stretch(0, 1, 1)}
+    assert [*window.rows("SELECT item FROM listings")] == [], "nor does the catalogue change under it"
+    window.note_refit(NOW_MS + 2_000, enough=True)
+    fill(window, log, items, now_ms=NOW_MS + 2_000, resume_ms=10_000)
+    assert sorted(map(str, texts(window))) == ["one", "two"]
+    assert [*window.rows("SELECT item FROM listings")] == [("boat",)]
+
+
+def test_a_run_that_was_killed_too_long_ago_is_not_gone_on_with(window: Window) -> None:
+    log = MemoryLog()
+    log.write("anna", "one")
+    fill(window, log, now_ms=NOW_MS)
+    log.forget("anna")
+    fill(window, log, now_ms=NOW_MS + 1_000, resume_ms=1_000)
+    assert texts(window) == []
+
+
+def test_a_window_of_another_secret_is_not_gone_on_with(window: Window) -> None:
+    log = MemoryLog()
+    log.write("anna", "one")
+    fill(window, log)
+    log.write("anna", "two")
+    fill(window, log, secret=b"another", resume_ms=10_000)
+    assert len(texts(window)) == 2
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -92,6 +92,7 @@ class World:
             options = Options(
                 secret=SECRET,
                 reach=Reach(),
+                resume_ms=0,
                 least=least or Least(10, 10, 10),
                 blend=blend,
                 head=head,
