@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -39,12 +40,15 @@ def show(done: Refit, seconds: Mapping[str, float], peak_bytes: int, page: Path 
 
 
 def fold_table(done: Refit) -> Table:
-    """Means over the folds and their standard deviation, for all of a newcomer's first texts together."""
+    """Means over the folds and, of more than one, their standard deviation, for all of a newcomer's first texts
+    together."""
     assert done.made is not None  # noqa: S101 (whoever calls has looked)
     found = metrics(done.made.validated)
-    table = Table(
-        box=None, title=f"{found['questions']:.0f} questions of newcomers, {found['reachable']:.0%} reachable"
-    )
+    parts = (done.made.validated.items, done.made.validated.labels)
+    folds = len(np.unique(np.concatenate([part.fold for part in parts])))
+    who = "newcomers" if folds > 1 else "newcomers who teach nothing"
+    title = f"{found['questions']:.0f} questions of {who}, {found['reachable']:.0%} reachable"
+    table = Table(box=None, title=title)
     table.add_column("")
     for metric in _COLUMNS:
         table.add_column(metric, justify="right")
@@ -52,7 +56,9 @@ def fold_table(done: Refit) -> Table:
         if f"{NDCG}.{name}.all" not in found:
             continue
         cells = [
-            f"{found[key]:.3f} ± {found[f'{key}.spread']:.3f}" if (key := f"{metric}.{name}.all") in found else ""
+            f"{found[key]:.3f}" + (f" ± {found[f'{key}.spread']:.3f}" if folds > 1 else "")
+            if (key := f"{metric}.{name}.all") in found
+            else ""
             for metric in _COLUMNS
         ]
         table.add_row(name.replace("_", " "), *cells)
