@@ -76,6 +76,11 @@ class _Standing:
         """Nothing is acknowledged."""
 
 
+def pause(spent: float, share: float) -> float:
+    """Seconds to wait after so many of work, for the work to have that share of the time."""
+    return spent * (1 / share - 1)
+
+
 class Backfill:
     """lane: filled, then taken into service or closed. make_shadow: the reader, given the listener that it shall call.
     busy: whether the space in service has work. began: by time.monotonic, when its release was announced.
@@ -294,7 +299,7 @@ class Backfill:
         self._pipeline.encode(work)
         self._options.fail_point(4)
         if self._busy():
-            self._stop.wait((time.monotonic() - started) * (1 / self._options.share - 1))
+            self._stop.wait(pause(time.monotonic() - started, self._options.share))
 
     def _finished(self, work: Work) -> None:
         self._in_flight.leave(work.held)

@@ -22,6 +22,7 @@ from tests.builders import (
 )
 from tests.unit.worker.releases import Shelf, announce, announcement
 from tests.unit.worker.two_spaces import NEW, OLD, alone, await_space, nothing_lost_or_doubled, serves
+from worker.backfill import pause
 from worker.heal import read_note
 from worker.serving import Serving
 from worker.store.base import StoreRefused, Write
@@ -37,6 +38,39 @@ def world() -> World:
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     return Shelf(tmp_path)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_it_pauses_after_each_batch_while_the_space_in_service_has_work(
+    world: World, shelf: Shelf, busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+
+    def paused(spent: float, share: float) -> float:
+        assert spent >= 0
+        shares.append(share)
+        return 0.0
+
+    monkeypatch.setattr("worker.backfill.pause", paused)
+    path, gate = shelf.write(0.9, encoder="dummy-128"), Gate(4)
+    story(world, users=30)
+    with world.worker(open=shelf.open, batch_max_events=4) as made:
+        made.finish()
+    with world.worker(open=shelf.open, batch_max_events=4, fail_point=gate if busy else lambda _: None) as made:
+        if busy:
+            world.write("anna")
+            gate.await_reached()
+        announce(world, path)
+        if busy:
+            eventually(lambda: len(shares) > 5, "it pauses")
+            gate.open()
+        await_space(made, NEW)
+    assert set(shares) == ({1.0} if busy else set())
+
+
+@pytest.mark.parametrize(("share", "seconds"), [(1.0, 0.0), (0.5, 2.0), (0.25, 6.0)])
+def test_a_pause_leaves_the_share_that_is_set(share: float, seconds: float) -> None:
+    assert pause(2.0, share) == seconds
 
 
 # Dying, and failing.
