@@ -111,7 +111,7 @@ def other(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Store]]:
             [sys.executable, "-m", "trainer", "--once"], cwd=ROOT, env=os.environ | place, stderr=told
         )
     try:
-        eventually(lambda: "waits for the trainer" in log.read_text(), "it waits", 60)
+        eventually(lambda: "waits for the trainer" in log.read_text(), "it waits", 120)
         yield process, PrefixStore("kindred/1", store)
     finally:
         process.kill()
@@ -121,10 +121,10 @@ def other(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Store]]:
 def test_who_waits_is_told_the_end_by_the_first(other: tuple[subprocess.Popen[bytes], Store]) -> None:
     process, store = other
     store.set("job/1", "end")
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 def test_who_waits_ends_at_once_when_it_is_told_to(other: tuple[subprocess.Popen[bytes], Store]) -> None:
     process, _ = other
     process.terminate()
-    assert process.wait(5) == -signal.SIGTERM
+    assert process.wait(20) == -signal.SIGTERM
