@@ -1,4 +1,7 @@
-"""`python -m trainer [--once]`: settings → service, or one refit → table → exit code (see trainer/errors.py)."""
+"""`python -m trainer [--once]`: settings → service, or one refit → table → exit code (see trainer/errors.py).
+
+Under torchrun process 0 is all that; the others take part in the fits that it hands out, and end when it does.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from model.kafka.base import BrokerRefused, BrokerUnavailable
 from schemas.settings import SettingsError, read_settings
 from trainer.app import following, limits, refit_due, run_once
 from trainer.errors import BadSettings, Refused, TrainerError, Unready
+from trainer.fit.jobs import leading, take_part
+from trainer.fit.training import started
 from trainer.metrics import TrainerMetrics
 from trainer.page.write import Run, write_page
 from trainer.recipe import STEPS, Refit
@@ -65,10 +70,16 @@ def main(arguments: Sequence[str], stop: threading.Event | None = None) -> int:
     try:
         settings = _settings()
         logging.getLogger().setLevel(settings.log_level)
-        if once:
-            _once(settings)
-        else:
-            _serve(settings, stop)
+        if started()[0] > 0:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)  # a step of a fit under way listens to no handler
+            take_part()
+            return 0
+        with leading():
+            if once:
+                _once(settings)
+            else:
+                _serve(settings, stop)
         return 0
     except TrainerError as error:
         log.error("%s", error)

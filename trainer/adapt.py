@@ -24,10 +24,11 @@ from model.encoder.base import Encoder
 from model.encoder.files import EncoderFiles, write_files
 from model.nearest import MISSING
 from model.tokenise import Tokeniser
-from trainer.fit.encoder import EncoderSettings, fit_encoder
+from trainer.fit.encoder import EncoderSettings
 from trainer.fit.errors import NothingToFit
-from trainer.fit.pretrain import PretrainSettings, fit_pretrain
-from trainer.fit.rounds import Round, TransformerFit
+from trainer.fit.jobs import Job, fit_together
+from trainer.fit.pretrain import PretrainSettings
+from trainer.fit.rounds import Round
 from trainer.fit.texts import Written
 from trainer.gate import CURRENT, Limits
 from trainer.judge import part_wins
@@ -38,8 +39,6 @@ from trainer.window import Window
 
 DIRECTORY: Final = "adapted"
 """Inside the trainer's directory: checkpoints, and encoders on their way; see `discard`."""
-
-Fit = Callable[[EncoderFiles], TransformerFit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,37 +125,14 @@ def _fitted(
     def told(each: Round) -> None:
         learner.tell(3, each.steps, each.of)
 
-    def pretrain(before: EncoderFiles) -> TransformerFit:
-        return fit_pretrain(
-            texts,
-            stopping,
-            before,
-            adapting.pretrain,
-            seed=learner.seed,
-            device=learner.device,
-            checkpoints=home / "pretrain",
-            told=told,
-        )
-
-    def encoder(before: EncoderFiles) -> TransformerFit:
-        return fit_encoder(
-            texts,
-            stopping,
-            before,
-            adapting.encoder,
-            seed=learner.seed,
-            device=learner.device,
-            checkpoints=home / "encoder",
-            told=told,
-        )
-
-    fits: dict[str, Fit] = {} if adapting.pretrain is None else {"pretrain": pretrain}
-    fits |= {} if adapting.encoder is None else {"encoder": encoder}
     reports: dict[str, object] = {}
     dropped: list[str] = []
-    for name, fit in fits.items():
+    for name, settings in (("pretrain", adapting.pretrain), ("encoder", adapting.encoder)):
+        if settings is None:
+            continue
+        job = Job(settings, files, texts, stopping, learner.seed, learner.device, home / name)
         try:
-            found = fit(files)
+            found = fit_together(job, told)
         except NothingToFit as error:
             dropped.append(f"{name}: {error}")
             continue

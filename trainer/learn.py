@@ -69,6 +69,7 @@ class Learner:
                 self.head_settings,
                 seed=self.seed,
                 device=self.device,
+                alone=True,  # seconds, and for every fold anew
                 checkpoints=self.directory / "head",
             )
         except NothingToFit:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,14 @@ class Stack:
 
     def kindred(self, *arguments: str, code: int = 0) -> str:
         """Standard output of a command that must end with this exit code."""
-        done = subprocess.run(
-            [sys.executable, "-m", "ops.cli", *arguments, "--data-dir", str(self.data_dir)],
+        done = self.run(*arguments)
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if code == 0 else done.stderr
+
+    def run(self, *arguments: str, by: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        """A command, whatever its exit code. by: a module that starts it, and its arguments."""
+        return subprocess.run(
+            [sys.executable, *by, "-m", "ops.cli", *arguments, "--data-dir", str(self.data_dir)],
             capture_output=True,
             text=True,
             timeout=240,
@@ -44,8 +50,6 @@ class Stack:
             env=os.environ | self.environment,
             check=False,
         )
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout if code == 0 else done.stderr
 
     def up(self, workers: int) -> None:
         self.kindred("up", "--kafka", KIND, "--workers", str(workers), "--detach")

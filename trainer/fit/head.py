@@ -106,6 +106,7 @@ def fit_head(
     *,
     seed: int,
     device: str = "auto",
+    alone: bool = False,
     checkpoints: Path | None = None,
     told: Callable[[Epoch], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
@@ -115,13 +116,14 @@ def fit_head(
     held_out: (U,) by number of user; of those nothing is learned. checkpoints: a directory that is this fit's alone and
     that all processes see; a fit that was killed goes on after its last whole epoch and ends with the weights it would
     have had. told: hears of every epoch after it is on disk, in the first process. Same input, seed and number of
-    threads: the same weights on a CPU. Under torchrun every process gets the same result.
+    threads: the same weights on a CPU. Under torchrun every process calls this and gets the same result; with alone
+    one does, by itself.
 
     Raises NothingToFit, with what is missing, and CheckpointsDiffer.
     """
     settings = settings or HeadSettings()
     found = sides(texts, held_out, seed)
-    with joined(device) as place, repeatable(seed, place.device):
+    with joined(device, alone=alone) as place, repeatable(seed, place.device):
         of = ""
         if checkpoints is not None:
             said = {"head": asdict(settings), "seed": seed, "processes": place.processes, "labels": texts.label_count}

@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from trainer.fit.errors import CheckpointsDiffer
 
@@ -30,6 +34,9 @@ _STATE: Final = "state"
 _FINGERPRINT: Final = "fingerprint"
 _HASHED_AT_ONCE: Final = 1 << 16
 """Rows: a matrix on disk is never in memory whole."""
+
+_groups = count()
+"""Of this process: each group has keys of its own in the store, where those of the one before still stand."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -58,26 +65,50 @@ class Place:
         """What the first process says, whatever the others found."""
         return self.summed(values if self.rank == 0 else [0.0] * len(values))
 
+    def from_first(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What the first process has; the others bring an array of the same shape and type."""
+        if self.processes == 1 or not values.size:
+            return values
+        raw = torch.from_numpy(np.array(values).reshape(-1).view(np.uint8)).to(self.device)
+        torch.distributed.broadcast(raw, 0)
+        found: NDArray[Any] = raw.cpu().numpy().view(values.dtype).reshape(values.shape)
+        return found
+
+
+def started() -> tuple[int, int]:
+    """(number of this process, of how many) among those that torchrun started; (0, 1) without it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@cache
+def torchrun_store() -> Store:
+    """Keys and values that all processes of torchrun see. Waits for the first process where that one keeps it."""
+    store, _, _ = next(rendezvous("env://"))
+    # torchrun's own outlives processes that it starts again (--max-restarts).
+    return PrefixStore(f"kindred/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
 
 @contextmanager
-def joined(device: str) -> Iterator[Place]:
+def joined(device: str, *, alone: bool = False) -> Iterator[Place]:
     """This process's place, with the process group of torchrun where it was started by that; left at the end.
 
-    device: `auto` (CUDA where there is one, each process its own), or a torch device.
+    device: `auto` (CUDA where there is one), or a torch device; of `cuda` each process takes its own.
+    alone: without the others, which know nothing of it.
     """
-    processes, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    if device != "auto":
-        chosen = torch.device(device)
-    elif torch.cuda.is_available():
-        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    else:
-        chosen = torch.device("cpu")
+    rank, processes = (0, 1) if alone else started()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(1, torch.cuda.device_count())}"
+    chosen = torch.device(device)
     own_group = processes > 1 and not torch.distributed.is_initialized()
     if own_group:
         # Optimizers import it late, and it then takes hold of the group for good (torch 2.15): the group's threads are
         # at work when the interpreter ends, and abort it (1 in 40 runs with gloo).
         importlib.import_module("torch._dynamo")
-        torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        store = PrefixStore(f"group/{next(_groups)}", torchrun_store())
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=processes)
     try:
         yield Place(rank, processes, chosen)
     finally:

@@ -105,8 +105,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def won(world: World, seen: Seen) -> Refit:
     """One refit, for all tests that only look."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.adapt.fit_encoder", seen.spied("encoder", fit_encoder))
-        patch.setattr("trainer.adapt.fit_pretrain", seen.spied("pretrain", fit_pretrain))
+        patch.setattr("trainer.fit.jobs.fit_encoder", seen.spied("encoder", fit_encoder))
+        patch.setattr("trainer.fit.jobs.fit_pretrain", seen.spied("pretrain", fit_pretrain))
         patch.setattr(Learner, "contest", seen.contest(Learner.contest))
         return world.refit(blend=None, adapting=adapting(world, encoder=LEARNS, pretrain=QUICK))
 

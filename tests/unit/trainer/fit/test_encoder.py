@@ -197,9 +197,9 @@ def test_a_fit_without_time_gives_the_encoder_as_it_came(files: EncoderFiles) ->
 
 
 def test_two_processes_of_torchrun_end_with_the_same_weights_also_after_a_kill(tmp_path: Path) -> None:
-    assert torchrun("encoder", tmp_path, "die").returncode != 0
+    assert torchrun("transformer_ranks", "encoder", tmp_path, "die").returncode != 0
     assert not list(tmp_path.glob("rank-*"))
-    done = torchrun("encoder", tmp_path)
+    done = torchrun("transformer_ranks", "encoder", tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     report, other = of_both(tmp_path)
     assert report["rounds"][report["chosen"]]["measure"] > report["rounds"][0]["measure"] + 0.1

@@ -298,3 +298,11 @@ def test_two_processes_of_torchrun_end_with_the_same_weights_also_after_a_kill(t
     assert report["told"] == [3, 4, 5, 6], "it went on where it was killed"
     assert other["told"] == []
     assert report["left"] == other["left"] == [], "threads of the group would abort a process that ends"
+
+
+def test_a_process_of_several_fits_alone_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(QUICK, epochs=1)
+    plain = fit_head(people(), HELD_OUT, settings, seed=0, device="cpu")
+    monkeypatch.setenv("WORLD_SIZE", "2")  # and nothing that a group could be made of
+    monkeypatch.setenv("RANK", "0")
+    assert weights(fit_head(people(), HELD_OUT, settings, seed=0, device="cpu", alone=True)) == weights(plain)

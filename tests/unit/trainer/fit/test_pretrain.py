@@ -121,7 +121,7 @@ def test_the_process_draws_and_computes_afterwards_as_if_nothing_had_been_fitted
 
 
 def test_two_processes_of_torchrun_end_with_the_same_weights(tmp_path: Path) -> None:
-    done = torchrun("pretrain", tmp_path)
+    done = torchrun("transformer_ranks", "pretrain", tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     report, _ = of_both(tmp_path)
     assert report["rounds"][report["chosen"]]["measure"] > report["rounds"][0]["measure"] + 0.5

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.unit.trainer.fit.writers import torchrun
 from trainer.fit.errors import CheckpointsDiffer
 from trainer.fit.training import (
     CHECKPOINT,
@@ -131,6 +132,17 @@ def test_a_process_alone_is_the_first_of_one(monkeypatch: pytest.MonkeyPatch) ->
         assert place.agreed([0.5, 2]) == [0.5, 2]
 
 
+@pytest.mark.parametrize(("device", "found"), [("auto", "cuda:2"), ("cuda", "cuda:2"), ("cuda:1", "cuda:1")])
+def test_each_process_takes_its_own_gpu_where_none_is_named(
+    device: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "6")
+    with joined(device, alone=True) as place:
+        assert place.device == torch.device(found)
+
+
 def test_shares_make_up_the_batch() -> None:
     batch = np.arange(11)
     shares = [Place(rank, 3, CPU).share(batch) for rank in range(3)]
@@ -147,3 +159,8 @@ def test_a_process_that_would_go_on_from_another_epoch_than_the_first_is_told_so
 
 def test_patience_counts_from_the_best_epoch() -> None:
     assert [out_of_patience(3, epoch, 2) for epoch in (3, 4, 5)] == [False, False, True]
+
+
+def test_processes_of_torchrun_join_as_often_as_there_are_fits() -> None:
+    done = torchrun("group_ranks")
+    assert done.returncode == 0, done.stderr[-2000:]

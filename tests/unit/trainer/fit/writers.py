@@ -54,11 +54,11 @@ def write(files: EncoderFiles, *, each: int = 3, labels: bool = True, titles: bo
     )
 
 
-def torchrun(kind: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """Two processes of tests/unit/trainer/fit/transformer_ranks.py."""
+def torchrun(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Two processes of a module beside this one."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     return subprocess.run(
-        [*command, "-m", "tests.unit.trainer.fit.transformer_ranks", kind, str(out), *more],
+        [*command, "-m", f"tests.unit.trainer.fit.{program}", *map(str, arguments)],
         cwd=Path(__file__).parents[4],
         capture_output=True,
         text=True,
