@@ -1,7 +1,8 @@
 """What the gate is given, and what a release says of itself: the cross-validation's scores as groups, checks and means.
 
 Pure. The metric that decides is nDCG@10 over all of a newcomer's first questions: it tells a hit at the first place
-from one at the tenth, so that fewer questions show a difference.
+from one at the tenth, so that fewer questions show a difference. Where no question about items could be answered at all
+(each item is taken by one user), it is label accuracy.
 """
 
 from __future__ import annotations
@@ -33,23 +34,28 @@ MOST_GROUPS: Final = 50
 
 def judged(data: Prepared, validated: Validated, *, first: bool) -> Judged:
     """first: nothing has been announced yet, so that raw kNN is to be beaten."""
-    items = validated.items
-    scores = {CANDIDATE: items.scores[DECIDES][CANDIDATE], RAW_KNN: items.scores[DECIDES][RAW_KNN]}
-    if not first:
-        scores[CURRENT] = items.scores[DECIDES][CURRENT]
-    return Judged(DECIDES, items.user.astype(np.int64), scores, dict(_groups(data, items)))
+    part, metric = decisive(validated)
+    found = part.scores[metric]
+    scores = {name: found[name] for name in ((CANDIDATE, RAW_KNN) if first else (CANDIDATE, RAW_KNN, CURRENT))}
+    return Judged(metric, part.user.astype(np.int64), scores, dict(_groups(data, part)))
+
+
+def decisive(validated: Validated) -> tuple[Scored, str]:
+    """The questions that decide, and the metric."""
+    by_labels = len(validated.labels.user) and not validated.items.reachable.any()
+    return (validated.labels, LABEL) if by_labels else (validated.items, DECIDES)
 
 
 def checks(validated: Validated, fitted: bool, *, first: bool) -> tuple[Check, ...]:
     """What must hold besides. A first release must not be worse beyond chance than the built-in one, which has served
     until now."""
     new = Check("fit", fitted, "nothing was fitted: the candidate is what serves already")
-    items = validated.items
-    if not first or len(np.unique(items.user)) < 2:
+    part, metric = decisive(validated)
+    if not first or len(np.unique(part.user)) < 2:
         return (new,)
-    found = items.scores[DECIDES]
-    gain = paired_gain(found[CANDIDATE] - found[CURRENT], items.user.astype(np.int64), Limits())
-    said = f"{DECIDES} is {_mean(found[CANDIDATE]):.4f}, the built-in release's {_mean(found[CURRENT]):.4f}"
+    found = part.scores[metric]
+    gain = paired_gain(found[CANDIDATE] - found[CURRENT], part.user.astype(np.int64), Limits())
+    said = f"{metric} is {_mean(found[CANDIDATE]):.4f}, the built-in release's {_mean(found[CURRENT]):.4f}"
     return (new, Check("built-in release", gain.high >= 0, said))
 
 
@@ -147,13 +153,13 @@ def _by_known(part: Scored) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         yield str(known), part.known == known
 
 
-def _groups(data: Prepared, items: Scored) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    for known in np.unique(items.known).tolist():
-        yield f"{known} text{'s' if known > 1 else ''} known", items.known == known
-    languages = data.lang[items.event]
+def _groups(data: Prepared, part: Scored) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    for known in np.unique(part.known).tolist():
+        yield f"{known} text{'s' if known > 1 else ''} known", part.known == known
+    languages = data.lang[part.event]
     for language in _frequent(languages):
         yield f"language {data.languages[language] or 'not told'}", languages == language
-    labels = data.labels[items.event]
+    labels = data.labels[part.event]
     for label in _frequent(labels[labels >= 0]):
         yield f"label {data.label_names[label]}", (labels == label).any(axis=1)
 

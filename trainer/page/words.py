@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from trainer.calibration import Calibration
 from trainer.gate import CANDIDATE, CURRENT, RAW_KNN, Limits
 from trainer.interests import Map
-from trainer.judge import DECIDES, LENGTH
+from trainer.judge import LENGTH, decisive
 from trainer.page.facts import TITLES
 from trainer.recipe import Refit
 from trainer.release import Made
@@ -15,14 +15,15 @@ from trainer.release import Made
 
 def verdict(done: Refit, made: Made) -> Iterator[str]:
     numbers = done.verdict.numbers
-    asked = len(made.validated.items.user)
-    against = CURRENT if f"{DECIDES}.{CURRENT}" in numbers else RAW_KNN
+    part, metric = decisive(made.validated)
+    asked = len(part.user)
+    against = CURRENT if f"{metric}.{CURRENT}" in numbers else RAW_KNN
     if "gain.low" in numbers:
-        mine, theirs = numbers[f"{DECIDES}.{CANDIDATE}"], numbers[f"{DECIDES}.{against}"]
+        mine, theirs = numbers[f"{metric}.{CANDIDATE}"], numbers[f"{metric}.{against}"]
         whose = "of the release in service" if against == CURRENT else "of raw kNN, which a first release has to beat"
         better = f" ({numbers['gain.mean'] / theirs:+.1%})" if theirs > 0 else ""
         yield (
-            f"Over {asked:,} questions of newcomers from whom it had not learned, the candidate's {TITLES[DECIDES]} is "
+            f"Over {asked:,} questions of newcomers from whom it had not learned, the candidate's {TITLES[metric]} is "
             f"{mine:.4f} against {theirs:.4f} {whose}{better}. With 95\u00a0% confidence the difference lies between "
             f"{numbers['gain.low']:+.4f} and {numbers['gain.high']:+.4f}."
         )
