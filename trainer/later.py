@@ -32,6 +32,12 @@ class Later:
         start, now, _ = self._places(event)
         return list(dict.fromkeys(self._items[start:now].tolist()))
 
+    def taken_before(self, user: int, event: int) -> list[int]:
+        """Items that a user has taken before an event of the data, each once, first ones first."""
+        start, stop = self._starts[user], self._starts[user + 1]
+        now = start + np.searchsorted(self._events[start:stop], event)
+        return list(dict.fromkeys(self._items[start:now].tolist()))
+
     def _places(self, event: int) -> tuple[int, int, int]:
         """Where the user's items begin, those after the event begin, and end."""
         start, stop = self._starts[self._user[event]], self._starts[self._user[event] + 1]
