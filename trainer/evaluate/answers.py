@@ -8,7 +8,7 @@ This module does not know what was wanted is worth: it scores nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from model.head import identity
 from model.nearest import MISSING, Rows
 from model.transfer import blend
 from model.transfer_weights import TransferWeights
+from trainer.evaluate.counts import cooccurring, most_frequent, most_popular
 from trainer.evaluate.ease import Ease, fit_ease
 from trainer.evaluate.neighbours import Asked, ByTerms, ByVectors, Similar, items_of, labels_of, nearest_texts
 from trainer.evaluate.terms import counted
@@ -26,10 +27,13 @@ from trainer.fit.errors import NothingToFit
 from trainer.later import Later
 from trainer.prepare import Prepared
 from trainer.questions import Questions, stacked
-from trainer.replay import PLAIN, Moment, Replay, key_of, told_labels
+from trainer.replay import Moment, Replay, key_of, told_labels
 
 KINDRED: Final = "kindred"
 REFIT: Final = "kindred_refit"
+POPULARITY: Final = "popularity"
+DECAYED: Final = "decayed_popularity"
+COOCCURRENCE: Final = "cooccurrence"
 TFIDF: Final = "tfidf_knn"
 RAW: Final = "raw_knn"
 EASE: Final = "ease"
@@ -48,11 +52,12 @@ Tell = Callable[[str, int, int], None]
 @dataclass(frozen=True, slots=True)
 class Plan:
     """ask_from: the first event that may be a question. refits: events, ascending, before which a fit may look; none:
-    nothing is fitted but EASE, once. user_ttl_ms: as in a worker."""
+    nothing is fitted but EASE, once. user_ttl_ms: as in a worker. blend: how it is fitted."""
 
     ask_from: int
     refits: tuple[int, ...]
     user_ttl_ms: int
+    blend: BlendSettings = field(default_factory=BlendSettings)
     seed: int = 0
 
 
@@ -100,7 +105,9 @@ def answers(
     every = life.questions()
     some = every.where(np.isin(every.known, ASKED_AT))
     items = kindred.items()
-    items |= {name: rows[:, :SHOWN] for name, rows in some.plain.items()}
+    items[POPULARITY], items[DECAYED] = most_popular(data, some.event, SHOWN)
+    items[COOCCURRENCE] = cooccurring(data, some.event, SHOWN)
+    items[RAW] = some.plain[RAW][:, :SHOWN]
     own_labels = np.where((data.text[some.event] >= 0)[:, None], data.labels[some.event], MISSING)
     labels = {KINDRED: kindred.labels(), MOST_FREQUENT: most_frequent(data, some.event)}
     asked = Asked(some.event, _texts_known(data, some))
@@ -118,7 +125,7 @@ def answers(
         some.known,
         some.wanted,
         some.reachable,
-        {name: items[name] for name in (*kindred.names, *PLAIN, TFIDF, EASE)},
+        {name: items[name] for name in (*kindred.names, POPULARITY, DECAYED, COOCCURRENCE, RAW, TFIDF, EASE)},
         {name: labels[name] for name in (KINDRED, RAW, TFIDF, MOST_FREQUENT)},
         own_labels,
         kindred.refits,
@@ -171,27 +178,12 @@ class _Kindred:
     def _refit(self, before: int) -> None:
         past = self._life.questions(until=before)
         try:
-            fit = fit_blend(past, TransferWeights.default(), BlendSettings(), seed=self._plan.seed)
+            fit = fit_blend(past, TransferWeights.default(), self._plan.blend, seed=self._plan.seed)
         except NothingToFit:
             self.refits += (Refitted(before, 0, 0, self._weights[REFIT]),)
             return
         self._weights[REFIT] = fit.weights
         self.refits += (Refitted(before, fit.questions, fit.chosen, fit.weights),)
-
-
-def most_frequent(data: Prepared, events: NDArray[np.int64]) -> Rows:
-    """(Q,) the label that most events before each event have, -1 for none; of equals the one that was met first.
-    events: ascending."""
-    counts = np.zeros(max(1, len(data.label_names)), np.int64)
-    best = np.full(len(events), MISSING, np.int32)
-    start = 0
-    for place, event in enumerate(events.tolist()):
-        labels = data.labels[start:event]
-        np.add.at(counts, labels[labels >= 0], 1)
-        start = event
-        if counts.any():
-            best[place] = counts.argmax()
-    return best
 
 
 def ease_answers(data: Prepared, events: NDArray[np.int64], fits: Iterable[int]) -> Rows:

@@ -99,7 +99,7 @@ def evaluate(
         int(events * settings.warm_up),
         tuple(int(events * share) for share in settings.refit_at),
         _NEVER_MS,
-        settings.seed,
+        seed=settings.seed,
     )
     given = answers(data, vectors, lambda: _texts(window, data), plan, tell)
     _check(given.user)
@@ -158,7 +158,7 @@ def _notes(data: Prepared, found: Measured, retitled: int, refits: Sequence[Refi
     if found.labels is None:
         yield "Labels are not judged: no text that was asked after has any."
     if found.items is not None and retitled:
-        yield f"{retitled:,} items change their titles: the newest one places them from the beginning."
+        yield f"Items with more than one title: {retitled:,}; the newest one places them from the beginning."
     few = [fit for fit in refits if not fit.questions]
     if found.items is not None and few:
         yield f"{len(few)} of {len(refits)} refits had too few questions behind them and changed nothing."

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from trainer.evaluate.answers import EASE, KINDRED, MOST_FREQUENT, RAW, REFIT, TFIDF
+from trainer.evaluate.answers import (
+    COOCCURRENCE,
+    DECAYED,
+    EASE,
+    KINDRED,
+    MOST_FREQUENT,
+    POPULARITY,
+    RAW,
+    REFIT,
+    TFIDF,
+)
 from trainer.scores import HIT, LABEL, NDCG
 
 SAID: Final[Mapping[str, str]] = {
     KINDRED: "Kindred",
     REFIT: "refitted",
-    "popularity": "popularity",
-    "decayed_popularity": "recent popularity",
+    POPULARITY: "popularity",
+    DECAYED: "recent popularity",
     TFIDF: "TF-IDF kNN",
     RAW: "raw kNN",
-    "cooccurrence": "co-occurrence",
+    COOCCURRENCE: "co-occurrence",
     EASE: "EASE",
     MOST_FREQUENT: "most frequent",
     HIT: "hit@10",

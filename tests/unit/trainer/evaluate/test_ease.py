@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model.nearest import MISSING
 from trainer.evaluate.ease import fit_ease
@@ -43,5 +44,5 @@ def test_only_the_items_with_the_most_users_are_learned() -> None:
 
 
 @pytest.mark.parametrize("item", [np.array([-1, -1]), np.empty(0, np.int64)])
-def test_nothing_taken_is_no_model(item: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_nothing_taken_is_no_model(item: NDArray[np.int64]) -> None:
     assert fit_ease(np.arange(len(item)), item) is None

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from math import log
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model.nearest import MISSING, Floats
 from tests.communities import community
@@ -14,7 +15,7 @@ from trainer.evaluate.neighbours import Asked, ByTerms, ByVectors, items_of, lab
 from trainer.evaluate.terms import counted, terms
 from trainer.prepare import Prepared
 
-World = tuple[Prepared, np.ndarray, list[str]]  # type: ignore[type-arg]
+World = tuple[Prepared, NDArray[np.float16], list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,10 @@ def tfidf(data: Prepared, texts: list[str], asked: Asked) -> list[list[tuple[flo
     rows = [weights(text) for text in texts]
     neighbours_of = []
     for event, own in zip(asked.event.tolist(), asked.texts, strict=True):
-        query: Counter[str] = Counter()
+        query: defaultdict[str, float] = defaultdict(float)
         for row in own:
-            query.update(rows[row])
+            for term, value in rows[row].items():
+                query[term] += value
         length = sum(value**2 for value in query.values()) ** 0.5
         found = []
         for other in range(event):
@@ -68,13 +70,13 @@ def test_tfidf_neighbours_and_what_they_say_are_those_worked_out_by_hand(small: 
         np.testing.assert_allclose(values[place][: len(others)], [value for value, _ in others], atol=2e-5)
         event = int(asked.event[place])
         best: dict[int, float] = {}
-        votes: Counter[int] = Counter()
+        votes: defaultdict[int, float] = defaultdict(float)
         for value, other in zip(values[place].tolist(), near[place].tolist(), strict=True):
             if other != MISSING:
                 user = int(data.user[other])
                 best[user] = max(best.get(user, 0), value)
                 votes[int(data.labels[other, 0])] += value
-        scores: Counter[int] = Counter()
+        scores: defaultdict[int, float] = defaultdict(float)
         for user, value in best.items():
             for item in set(data.item[:event][data.user[:event] == user].tolist()):
                 scores[item] += value
