@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trainer.evaluate.evaluation import Evaluation, Settings
 
 NAMED_BAD_LINES = 5
+NEWEST = 200_000
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +57,9 @@ def evaluate(
     cache: Annotated[
         Path, typer.Option(help="Where texts and their vectors are kept for the next run; may be deleted.")
     ] = Path(".kindred/evaluate"),
+    newest: Annotated[
+        int, typer.Option(min=1, help="Of a longer file only so many newest events: bounds time and memory.")
+    ] = NEWEST,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count bad lines instead of stopping.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of fits and of the bootstrap.")] = 0,
     as_json: Json = False,
@@ -76,7 +80,7 @@ def evaluate(
     if picture is not None and not picture.resolve().parent.is_dir():
         raise BadInput(f"--picture {picture}: its directory does not exist.", "Make it, or name another one.")
     settings = Settings(warm_up, shares(refit_at, warm_up), seed)
-    found = _all(files, field or [], settings, encoder, cache, skip_bad=skip_bad)
+    found = _all(files, field or [], settings, encoder, cache, newest=newest, skip_bad=skip_bad)
     if as_json:
         document = {
             "format": 1,
@@ -120,7 +124,14 @@ def names_of(files: Sequence[str]) -> list[str]:
 
 
 def _all(
-    files: Sequence[str], fields: Sequence[str], settings: Settings, encoder: str | None, cache: Path, *, skip_bad: bool
+    files: Sequence[str],
+    fields: Sequence[str],
+    settings: Settings,
+    encoder: str | None,
+    cache: Path,
+    *,
+    newest: int,
+    skip_bad: bool,
 ) -> list[Evaluation]:
     from model.encoder.load import load_encoder
     from model.errors import ModelError
@@ -144,7 +155,7 @@ def _all(
                 f"{cache} cannot be written: {error.strerror}.", "Name another directory with --cache."
             ) from error
         return [
-            _one(file, name, fields, settings, loaded, cache, shown.of(name), skip_bad=skip_bad)
+            _one(file, name, fields, settings, loaded, cache, shown.of(name), newest=newest, skip_bad=skip_bad)
             for file, name in zip(files, names_of(files), strict=True)
         ]
 
@@ -158,6 +169,7 @@ def _one(
     cache: Path,
     shown: Steps,
     *,
+    newest: int,
     skip_bad: bool,
 ) -> Evaluation:
     from ops.cli.events_file import NOW_MS, EventsFile, NoItems
@@ -172,6 +184,8 @@ def _one(
         shown.say(f"{file}, line {line.number}: {line.why}")
     if source.bad:
         shown.say(f"{file}: {len(source.bad):,} bad lines are passed over.")
+    if (count := source.bounds()[0].end) > newest:
+        shown.say(f"{file}: only the newest {newest:,} of {count:,} events are evaluated; --newest takes more.")
     try:
         # Named by what is in the file: one that has changed is another window, and none is ever stale.
         with (
@@ -183,7 +197,7 @@ def _one(
                 source,
                 NoItems(),
                 secret=b"",
-                reach=Reach(),
+                reach=Reach(newest=newest),
                 now_ms=NOW_MS,
                 on_progress=lambda done, of: shown("reading", done, of),
             )

@@ -26,8 +26,8 @@ def evaluations(found: Sequence[Evaluation]) -> RenderableType:
     """Each set with its tables, and one for all of them."""
     parts: list[RenderableType] = []
     for each in found:
-        parts += [*_set(each), Text()]
-    return Lines(*parts, *([_summary(found)] if len(found) > 1 else []))
+        parts += [*([Text()] if parts else []), *_set(each)]
+    return Lines(*parts, *([Text(), _summary(found)] if len(found) > 1 else []))
 
 
 def _set(found: Evaluation) -> Iterator[RenderableType]:
@@ -57,7 +57,9 @@ def _set(found: Evaluation) -> Iterator[RenderableType]:
     part, metric = (items, HIT) if items is not None else (labels, LABEL)
     if part is not None and (rows := list(_group_rows(part, metric))):
         yield Text()
-        yield Text(f"{SAID[metric]} by group; best is {SAID[part.best[metric]]}, gain is that of the last of Kindred's")
+        yield Text(
+            f"{SAID[metric]} by group; best: {SAID[part.best[metric]]}; gain: of {SAID[_ours(part)[-1]]} over it"
+        )
         yield _table(("group", *_heads(part), "gain (95 %)"), rows)
 
 
@@ -102,7 +104,7 @@ def _gains(parts: Sequence[Part]) -> Table:
                 if metric in part.best:
                     gain = part.groups[ALL].gains[name][metric]
                     rows.append((SAID[metric], SAID[name], SAID[part.best[metric]], _gain(gain)))
-    return _table(("", "", "over", "gain (95 %)"), rows)
+    return _table(("metric", "", "over", "gain (95 %)"), rows)
 
 
 def _heads(part: Part) -> tuple[str, ...]:
@@ -120,9 +122,16 @@ def _group_rows(part: Part, metric: str) -> Iterator[tuple[str, ...]]:
             continue
         if kind == "language" and sum(other.startswith("language:") for other in part.groups) < 2:
             continue
+        if kind == "label" and labels == 1:
+            yield ("of the label", *[""] * (len(ours) + 3))
         scores = [_number(group.scores[each][metric].mean) for each in (*ours, part.best[metric])]
-        said = _cut({"refit": f"{value} first refit", "texts": f"{value} texts in all"}.get(kind, f"{kind} {value}"))
-        yield (said, f"{group.questions:,}", *scores, _gain(group.gains[ours[-1]][metric]))
+        said = {"refit": f"{value} first refit", "texts": f"{value} texts in all", "label": f"  {value}"}
+        yield (
+            _cut(said.get(kind, f"{kind} {value}")),
+            f"{group.questions:,}",
+            *scores,
+            _gain(group.gains[ours[-1]][metric]),
+        )
 
 
 def _summary(found: Sequence[Evaluation]) -> RenderableType:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 LEVEL: Final = 0.95
 RESAMPLES: Final = 1_000
 _TOGETHER: Final = 50
+_CELLS: Final = 1 << 25
+"""Of the sums of users, groups and columns that are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,33 @@ def means(
     """One a group. user: (Q,). values: (Q, M), NaN for a question that has none. groups: (G, Q)."""
     _, place = np.unique(user, return_inverse=True)
     users = int(place.max(initial=-1)) + 1
-    sums, counts = _by_user(place, users, values, groups)
-    draw = np.random.default_rng(seed)
-    found = []
-    for start in range(0, resamples, _TOGETHER):
-        rows = min(_TOGETHER, resamples - start)
-        chosen = draw.integers(users, size=(rows, users)) + np.arange(rows)[:, None] * users
-        times = np.bincount(chosen.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float32)
-        found.append(_ratio(times @ sums, times @ counts))
-    drawn = np.concatenate(found).reshape(resamples, len(groups), -1)
-    mean = _ratio(sums.sum(axis=0), counts.sum(axis=0)).reshape(len(groups), -1)
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    return [Means(mean[group], *_quantiles(drawn[:, group], ends)) for group in range(len(groups))]
+    together = max(1, _CELLS // max(1, users * values.shape[1]))
+    found: list[Means] = []
+    for start in range(0, len(groups), together):
+        some = groups[start : start + together]
+        sums, counts = _by_user(place, users, values, some)
+        # The same draws for each piece of the groups: what is held at once must change no interval.
+        draw = np.random.default_rng(seed)
+        drawn = np.concatenate([_resampled(sums, counts, rows, draw) for rows in _pieces(resamples)])
+        drawn = drawn.reshape(resamples, len(some), -1)
+        mean = _ratio(sums.sum(axis=0), counts.sum(axis=0)).reshape(len(some), -1)
+        ends = [(1 - level) / 2, (1 + level) / 2]
+        found += [Means(mean[group], *_quantiles(drawn[:, group], ends)) for group in range(len(some))]
+    return found
+
+
+def _pieces(resamples: int) -> list[int]:
+    return [min(_TOGETHER, resamples - start) for start in range(0, resamples, _TOGETHER)]
+
+
+def _resampled(
+    sums: NDArray[np.float32], counts: NDArray[np.float32], rows: int, draw: np.random.Generator
+) -> NDArray[np.float64]:
+    """(rows, G * M) means, each of as many users as there are, drawn with replacement."""
+    users = len(sums)
+    chosen = draw.integers(users, size=(rows, users)) + np.arange(rows)[:, None] * users
+    times = np.bincount(chosen.ravel(), minlength=rows * users).reshape(rows, users).astype(np.float32)
+    return _ratio(times @ sums, times @ counts)
 
 
 def _by_user(

@@ -97,6 +97,13 @@ def test_bad_lines_are_named_and_counted(tmp_path: Path) -> None:
     json.loads(passed.stdout)
 
 
+def test_of_a_long_file_the_newest_events_are_taken_and_that_is_said(tmp_path: Path) -> None:
+    write_file(tmp_path / "mine.jsonl")
+    result = run("mine.jsonl", "--field", "occurred_at=ts", "--newest", "200", "--json")
+    assert "only the newest 200 of 240 events" in result.stderr
+    assert json.loads(result.stdout)["sets"][0]["events"] == 200
+
+
 def test_an_unknown_encoder_and_a_picture_in_no_directory_are_refused(tmp_path: Path) -> None:
     write_file(tmp_path / "mine.jsonl")
     result = CliRunner().invoke(app, ["evaluate", "mine.jsonl", "--encoder", "what?"])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from trainer.evaluate import intervals
 from trainer.evaluate.intervals import means
 from trainer.gate import Limits, paired_gain
 
@@ -44,3 +46,12 @@ def test_the_same_seed_gives_the_same_intervals() -> None:
     user, values, groups = np.arange(50), draw.normal(size=(50, 1)), np.ones((1, 50), np.bool_)
     assert means(user, values, groups, seed=3)[0].low == means(user, values, groups, seed=3)[0].low
     assert means(user, values, groups, seed=3)[0].low != means(user, values, groups, seed=4)[0].low
+
+
+def test_groups_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    user, values, groups = draw.integers(30, size=90), draw.normal(size=(90, 2)), draw.random((5, 90)) < 0.5
+    whole = means(user, values, groups)
+    monkeypatch.setattr(intervals, "_CELLS", 1)
+    pieces = means(user, values, groups)
+    assert [one.low.tolist() for one in pieces] == [one.low.tolist() for one in whole]
