@@ -42,6 +42,14 @@ def test_a_file_of_one_s_own_gives_a_table_of_80_columns(tmp_path: Path) -> None
     assert "…" not in text
 
 
+def test_a_long_label_takes_no_number_s_place(tmp_path: Path) -> None:
+    write_file(tmp_path / "mine.jsonl", labels=["a-label/with-a-name-that-goes-on-and-on"])
+    result = run("mine.jsonl", "--field", "occurred_at=ts")
+    rows = [line.rstrip() for line in result.stdout.splitlines() if "a-label" in line]
+    assert rows
+    assert all(row.endswith(")") and len(row) <= 80 for row in rows)
+
+
 def test_several_sets_have_a_summary_and_one_picture(tmp_path: Path) -> None:
     write_file(tmp_path / "mine.jsonl")
     other = write_file(tmp_path / "other.jsonl", item_id=None)
