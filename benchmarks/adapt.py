@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.default_blend import NOW_MS, RecordLog, records_of
 from model.encoder.files import EncoderFiles, read_files, write_files
 from model.encoder.load import find_encoder, load_encoder
-from schemas.topics import ITEMS, USER_TEXT
+from ops.cli.events_file import NOW_MS, EventsFile, NoItems
 from trainer.adapt import written
 from trainer.fit.encoder import EncoderSettings, fit_encoder
 from trainer.fit.held_out import labels_told
@@ -107,8 +106,8 @@ def adapted(
 def measured(chosen: argparse.Namespace, directory: Path) -> list[dict[str, Any]]:
     files = read_files(find_encoder(chosen.encoder, cache=chosen.cache))
     with Window(directory / "window.sqlite") as window:
-        log = RecordLog(USER_TEXT.name, records_of(chosen.file))
-        read_window(window, log, RecordLog(ITEMS.name, []), secret=b"", reach=Reach(), now_ms=NOW_MS)
+        log = EventsFile(str(chosen.file), ["occurred_at=ts"])
+        read_window(window, log, NoItems(), secret=b"", reach=Reach(), now_ms=NOW_MS)
         data = prepare(window, Least(1, 1, 0))
         taught, asked = (written(window, data, files, who) for who in drawn(data, chosen.texts, chosen.seed))
     pace = Pace(epochs=chosen.epochs, minutes=chosen.minutes, round=chosen.round, rate=chosen.rate)

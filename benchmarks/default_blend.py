@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,63 +23,22 @@ from numpy.typing import NDArray
 
 from model.encoder.load import load_encoder
 from model.head import identity
-from model.kafka.base import Bounds, Record
 from model.nearest import MISSING
 from model.transfer_weights import DEFAULT, TransferWeights
 from model.update import DAY_MS
-from ops.cli.lines import BadLine, read_lines
-from ops.cli.produce import open_source
-from schemas.codec import Tombstone, decode_user_text
-from schemas.topics import ITEMS, USER_TEXT
+from ops.cli.events_file import NOW_MS, EventsFile, NoItems
 from trainer.fit.blend import fit_blend, fit_default
 from trainer.prepare import Least, prepare
 from trainer.questions import Questions
-from trainer.read import Piece, Reach, read_window
+from trainer.read import Reach, read_window
 from trainer.replay import replay
 from trainer.scores import hit, relevant
 from trainer.vectors import vectors_of
 from trainer.window import Window
 
-NOW_MS = 4_000_000_000_000
-"""2096: no event of a file is newer, and schemas believe it still."""
 WARM_UP = 0.2
 """Share of a set's events before anybody asks."""
 TTL_MS = 10**6 * DAY_MS
-
-
-class RecordLog:
-    """Records as one partition of a topic."""
-
-    def __init__(self, topic: str, records: list[Record]) -> None:
-        self.topic = topic
-        self._records = records
-
-    def topic_id(self) -> str:
-        return self.topic
-
-    def bounds(self) -> dict[int, Bounds]:
-        return {0: Bounds(0, len(self._records))}
-
-    def offsets_at(self, timestamp_ms: int) -> dict[int, int]:
-        return {0: next((r.offset for r in self._records if r.timestamp >= timestamp_ms), len(self._records))}
-
-    def read(self, starts: Mapping[int, int], stops: Mapping[int, int]) -> Iterator[Piece]:
-        for start in range(starts[0], stops[0], 1_000):
-            stop = min(start + 1_000, stops[0])
-            yield Piece(self._records[start:stop], {0: stop})
-
-
-def records_of(file: Path) -> list[Record]:
-    """The lines of a file, each record as old as its event."""
-    records: list[Record] = []
-    with open_source(str(file)) as source:
-        for line in read_lines(source.lines, USER_TEXT, {"occurred_at": "ts"}, lambda: NOW_MS):
-            if isinstance(line, BadLine):
-                raise SystemExit(f"{file}, line {line.number}: {line.why}")
-            event = decode_user_text(line.value, line.key, NOW_MS)
-            at = NOW_MS if isinstance(event, Tombstone) else event.occurred_ms
-            records.append(Record(USER_TEXT.name, 0, len(records), at, line.key, line.value, ()))
-    return records
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +55,8 @@ def questions_of(file: Path, encoder_name: str, cache: Path) -> Halves:
     name = file.parent.name if file.name.startswith("events") else file.name.split(".")[0]
     cache.mkdir(parents=True, exist_ok=True)
     with Window(cache / f"{name}.window.sqlite") as window, tempfile.TemporaryDirectory() as directory:
-        texts, items = RecordLog(USER_TEXT.name, records_of(file)), RecordLog(ITEMS.name, [])
-        read_window(window, texts, items, secret=b"", reach=Reach(), now_ms=NOW_MS)
+        texts = EventsFile(str(file), ["occurred_at=ts"])
+        read_window(window, texts, NoItems(), secret=b"", reach=Reach(), now_ms=NOW_MS)
         data = prepare(window, Least(1, 1, 1))
         told = Told(name, "texts")
         vectors = vectors_of(window, data.text_ids, encoder, Path(directory), told)

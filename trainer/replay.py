@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evidence import Entries, gather
+from model.evidence import gather
 from model.head import Head
 from model.index import DONOR_BYTES, ITEM_SHARE, Index
 from model.item_table import SLOT_BYTES, STRING_BYTES, ItemRow
@@ -25,6 +25,7 @@ from model.signals import TABLES, Candidates, candidates, columns_of
 from model.update import LogEvent, Outcome, update
 from model.users import Stored, UserKey, UserWrite
 from schemas.state import UserState
+from trainer.later import Later
 from trainer.prepare import Prepared
 from trainer.questions import Labelled, Questions, ragged, stacked
 
@@ -62,7 +63,9 @@ def replay(
     known to learn from. held_out: (U,) users who are no donors; nobody if None. progress: told the number of events of
     each piece.
     """
-    return _Replay(data, vectors, interest, user_ttl_ms, held_out).run(ask_from, progress)
+    life = Replay(data, vectors, interest, user_ttl_ms, held_out)
+    life.run(ask_from, progress)
+    return life.questions(), life.labelled()
 
 
 @dataclass(slots=True)
@@ -72,6 +75,19 @@ class _Asked:
     event: int
     known: int
     seen: UserState
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Questions that are asked at once, in the middle of a replay. events: (B,) the data's. known: (B,) texts. seen:
+    each asker's state, its event included. index: as it is before these events. found: candidates, the data's items in
+    place of slots."""
+
+    events: NDArray[np.int64]
+    known: NDArray[np.int32]
+    seen: Sequence[UserState]
+    index: Index
+    found: Candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +102,16 @@ class _Answered:
     reachable: list[bool]
 
 
-class _Replay:
+class Replay:
+    """A window that is lived through once; see `replay`."""
+
     def __init__(
         self,
         data: Prepared,
         vectors: NDArray[np.floating],
         interest: Head,
         user_ttl_ms: int,
-        held_out: NDArray[np.bool_] | None,
+        held_out: NDArray[np.bool_] | None = None,
     ) -> None:
         self._data = data
         self._vectors = vectors
@@ -105,17 +123,22 @@ class _Replay:
         self._popularity = np.full(count, -np.inf)
         self._holders = np.zeros(count, np.int64)
         self._item_of = np.full(max(1, self._index.items.capacity), MISSING, np.int32)
-        self._later = _Later(data)
+        self._later = Later(data)
         self._asked: list[_Asked] = []
         self._answers: list[_Answered] = []
 
-    def run(self, ask_from: int, progress: Callable[[int], None]) -> tuple[Questions, Labelled]:
+    def run(
+        self,
+        ask_from: int,
+        progress: Callable[[int], None] = lambda _: None,
+        hear: Callable[[Moment], None] = lambda _: None,
+    ) -> None:
+        """hear: told what is asked while it is asked, in the order of the log."""
         for start, stop in pairwise(_cuts(self._data.user, ask_from)):
-            self._step(start, stop, ask_from)
+            self._step(start, stop, ask_from, hear)
             progress(stop - start)
-        return self._questions(), self._labelled()
 
-    def _step(self, start: int, stop: int, ask_from: int) -> None:
+    def _step(self, start: int, stop: int, ask_from: int, hear: Callable[[Moment], None]) -> None:
         data = self._data
         rows = np.unique(data.text[start:stop][data.text[start:stop] >= 0])
         place = {int(row): at for at, row in enumerate(rows)}
@@ -127,14 +150,14 @@ class _Replay:
             newcomer_events=max(KNOWN),
             user_ttl_ms=self._ttl,
         )
-        self._ask([(start + i, outcome) for i, outcome in enumerate(result.outcomes) if start + i >= ask_from])
+        self._ask([(start + i, outcome) for i, outcome in enumerate(result.outcomes) if start + i >= ask_from], hear)
         self._learn(result.writes, result.states)
 
     def _event(self, number: int, place: dict[int, int]) -> LogEvent:
         data = self._data
         item, text = int(data.item[number]), int(data.text[number])
         return LogEvent(
-            user=_key(int(data.user[number])),
+            user=key_of(int(data.user[number])),
             partition=0,
             offset=number,
             timestamp=int(data.timestamp[number]),
@@ -145,7 +168,7 @@ class _Replay:
             labels=tuple(int(label) for label in data.labels[number] if label >= 0),
         )
 
-    def _ask(self, outcomes: Sequence[tuple[int, Outcome]]) -> None:
+    def _ask(self, outcomes: Sequence[tuple[int, Outcome]], hear: Callable[[Moment], None]) -> None:
         asked = [
             _Asked(number, outcome.nth, outcome.seen)
             for number, outcome in outcomes
@@ -155,7 +178,7 @@ class _Replay:
             return
         index = self._index
         queries = index.queries(
-            [_key(int(self._data.user[one.event])) for one in asked],
+            [key_of(int(self._data.user[one.event])) for one in asked],
             np.array([one.seen.vector for one in asked], np.float32),
             [one.seen.items for one in asked],
             [one.seen.labels for one in asked],
@@ -171,6 +194,15 @@ class _Replay:
         sharing = found.counts[:, :, 1].astype(np.int32)
         signals = found.signals.astype(np.float16)
         self._answers.append(_Answered(found.slots, signals, sharing, evidence.strength, plain, reachable))
+        hear(
+            Moment(
+                np.array([one.event for one in asked], np.int64),
+                np.array([one.known for one in asked], np.int32),
+                [one.seen for one in asked],
+                index,
+                found,
+            )
+        )
 
     def _learn(self, writes: Sequence[UserWrite], states: Sequence[UserState | None]) -> None:
         taught: list[tuple[UserKey, UserState | None]] = []
@@ -200,12 +232,14 @@ class _Replay:
             item, data.item_ids[item], data.titles[item] or None, float(self._popularity[item]), held, vector
         )
 
-    def _questions(self) -> Questions:
+    def questions(self, until: int | None = None) -> Questions:
+        """All that were asked so far. until: an event: what was asked before it, and wanted is what was taken before
+        it; None: whatever is taken later is wanted."""
         found = self._answers
         widest = max((answer.items.shape[1] for answer in found), default=1)
         events = np.array([one.event for one in self._asked], np.int64)
-        wanted = [self._later.wanted(int(event)) for event in events]
-        return Questions(
+        wanted = [self._later.wanted(int(event), until) for event in events]
+        every = Questions(
             user=self._data.user[events],
             event=events,
             known=np.array([one.known for one in self._asked], np.int32),
@@ -217,8 +251,9 @@ class _Replay:
             wanted=ragged(wanted),
             reachable=np.array([one for answer in found for one in answer.reachable], np.bool_),
         )
+        return every if until is None else every.where(events < until)
 
-    def _labelled(self) -> Labelled:
+    def labelled(self) -> Labelled:
         """Asked once everybody who teaches has taught all of it, without any label of the newcomer's own."""
         data = self._data
         asked = [
@@ -231,14 +266,9 @@ class _Replay:
         best = np.full(len(asked), MISSING, np.int32)
         for start in range(0, len(asked), 256):
             some = asked[start : start + 256]
-            queries = self._index.queries(
-                [b""] * len(some),
-                np.array([one.seen.vector for one in some], np.float32),
-                [()] * len(some),
-                [{}] * len(some),
+            best[start : start + len(some)] = told_labels(
+                self._index, [b""] * len(some), [one.seen for one in some], len(data.label_names)
             )
-            entries = gather(queries, self._index.known(0), 0.0).labels
-            best[start : start + len(some)] = self._best_label(entries, len(some))
         events = np.array([one.event for one in asked], np.int64)
         return Labelled(
             user=data.user[events],
@@ -248,30 +278,18 @@ class _Replay:
             wanted=data.labels[events],
         )
 
-    def _best_label(self, entries: Entries, count: int) -> Rows:
-        # The index was told all labels in their order: its slots are the data's numbers.
-        width = max(1, len(self._data.label_names))
-        cell = entries.query * width + entries.slot
-        scores = np.bincount(cell, entries.values[0], minlength=count * width).reshape(count, width)
-        return np.where(scores.max(axis=1) > 0, scores.argmax(axis=1), MISSING).astype(np.int32)
 
-
-class _Later:
-    """What a user takes after an event, and had not taken up to it."""
-
-    def __init__(self, data: Prepared) -> None:
-        taken = np.flatnonzero(data.item >= 0)
-        order = np.lexsort((taken, data.user[taken]))
-        self._user = data.user
-        self._events = taken[order]
-        self._items = data.item[self._events]
-        self._starts = np.searchsorted(data.user[self._events], np.arange(data.users + 1))
-
-    def wanted(self, event: int) -> list[int]:
-        start, stop = self._starts[self._user[event]], self._starts[self._user[event] + 1]
-        now = start + int(np.searchsorted(self._events[start:stop], event, side="right"))
-        before = set(self._items[start:now].tolist())
-        return [item for item in dict.fromkeys(self._items[now:stop].tolist()) if item not in before]
+def told_labels(index: Index, users: Sequence[UserKey], seen: Sequence[UserState], labels: int) -> Rows:
+    """(B,) the label that those near a user have most, -1 for none; the user's own labels and items are hidden. users:
+    keys of those who are no donors of their own. labels: how many there are."""
+    count = len(seen)
+    queries = index.queries(users, np.array([state.vector for state in seen], np.float32), [()] * count, [{}] * count)
+    entries = gather(queries, index.known(0), 0.0).labels
+    # The index was told all labels in their order: its slots are the data's numbers.
+    width = max(1, labels)
+    cell = entries.query * width + entries.slot
+    scores = np.bincount(cell, entries.values[0], minlength=count * width).reshape(count, width)
+    return np.where(scores.max(axis=1) > 0, scores.argmax(axis=1), MISSING).astype(np.int32)
 
 
 def _cuts(user: NDArray[np.int32], ask_from: int) -> list[int]:
@@ -309,5 +327,5 @@ def _ranked(found: Candidates, table: int) -> Rows:
     return np.where(np.isneginf(values), MISSING, slots).astype(np.int32)
 
 
-def _key(user: int) -> UserKey:
+def key_of(user: int) -> UserKey:
     return user.to_bytes(16, "big")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ops.cli import data, fault, model, quality, stack, user
+from ops.cli import data, evaluate, fault, model, quality, stack, user
 from ops.errors import OpsError
 
 
@@ -58,6 +58,7 @@ stack.register(app)
 data.register(app)
 user.register(app)
 model.register(app)
+evaluate.register(app)
 quality.register(app)
 fault.register(app)
 

@@ -66,10 +66,10 @@ def png(figure: Figure) -> bytes:
 def folds_figure(tables: Sequence[Folds], ink: Ink) -> Figure:
     """A panel a metric: each fold a dot, their mean a bar, contestants from top to bottom."""
     most = max(len(table.rows) for table in tables)
-    figure = _figure(1.0 + 0.34 * most, ink)
+    figure = new_figure(1.0 + 0.34 * most, ink)
     names = [row.name for row in max(tables, key=lambda table: len(table.rows)).rows]
     for number, table in enumerate(tables):
-        axes = _axes(figure, ink, (1, len(tables), number + 1))
+        axes = new_axes(figure, ink, (1, len(tables), number + 1))
         axes.set_title(table.title, loc="left", color=ink.text, fontsize=10.5)
         for row in table.rows:
             at, colour = names.index(row.name), ink.series[0] if row.name == names[0] else ink.faint
@@ -86,9 +86,9 @@ def folds_figure(tables: Sequence[Folds], ink: Ink) -> Figure:
 def gains_figure(found: Sequence[Gains], ink: Ink) -> Figure:
     """A panel a metric: the gain and its interval, by number of texts known."""
     titles = list(dict.fromkeys(each.title for each in found))
-    figure = _figure(3.5, ink)
+    figure = new_figure(3.5, ink)
     for number, title in enumerate(titles):
-        axes = _axes(figure, ink, (1, len(titles), number + 1))
+        axes = new_axes(figure, ink, (1, len(titles), number + 1))
         axes.set_title(f"gain in {title}", loc="left", color=ink.text, fontsize=10.5)
         mine = [each for each in found if each.title == title]
         known = list(dict.fromkeys(key for each in mine for key in each.points))
@@ -113,8 +113,8 @@ def gains_figure(found: Sequence[Gains], ink: Ink) -> Figure:
 def calibration_figure(found: Calibration, ink: Ink) -> Figure:
     """Share of hits against confidence, with the diagonal on which both are the same, and how many answers each point
     stands for."""
-    figure = _figure(4.0, ink)
-    axes = _axes(figure, ink, (1, 2, 1))
+    figure = new_figure(4.0, ink)
+    axes = new_axes(figure, ink, (1, 2, 1))
     sure = [each.confidence for each in found.bins]
     axes.plot([0, 1], [0, 1], color=ink.faint, linewidth=1, linestyle=(0, (4, 3)))
     axes.vlines(
@@ -130,7 +130,7 @@ def calibration_figure(found: Calibration, ink: Ink) -> Figure:
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     axes.grid(color=ink.line, linewidth=0.8)
-    counts = _axes(figure, ink, (1, 2, 2))
+    counts = new_axes(figure, ink, (1, 2, 2))
     width = 1 / len(found.histogram)
     middles = (np.arange(len(found.histogram)) + 0.5) * width
     counts.bar(middles, found.histogram, width * 0.86, color=ink.series[0], alpha=0.85)
@@ -145,9 +145,9 @@ def curves_figure(panels: Sequence[Line], ink: Ink) -> Figure:
     """A panel a fit and measure; the epoch that was kept is marked."""
     columns = 3 if len(panels) == 3 else min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = _figure(3.0 * rows, ink)
+    figure = new_figure(3.0 * rows, ink)
     for number, panel in enumerate(panels):
-        axes = _axes(figure, ink, (rows, columns, number + 1))
+        axes = new_axes(figure, ink, (rows, columns, number + 1))
         axes.set_title(panel.title, loc="left", color=ink.text, fontsize=10.5)
         axes.axvline(panel.chosen, color=ink.faint, linewidth=1, linestyle=(0, (4, 3)))
         for nth, (name, points) in enumerate(panel.lines.items()):
@@ -164,8 +164,8 @@ def curves_figure(panels: Sequence[Line], ink: Ink) -> Figure:
 
 def weights_figure(found: Sequence[Weight], ink: Ink) -> Figure:
     """A bar a signal; a mark where the release in service has it, and a ring where the shipped blend has it."""
-    figure = _figure(0.9 + 0.235 * len(found), ink)
-    axes = _axes(figure, ink, (1, 1, 1))
+    figure = new_figure(0.9 + 0.235 * len(found), ink)
+    axes = new_axes(figure, ink, (1, 1, 1))
     parts = list(dict.fromkeys(each.part for each in found))
     at = np.array([number + 0.6 * parts.index(each.part) for number, each in enumerate(found)])
     colours = [ink.series[parts.index(each.part)] for each in found]
@@ -183,8 +183,8 @@ def weights_figure(found: Sequence[Weight], ink: Ink) -> Figure:
 def map_figure(found: Map, ink: Ink) -> tuple[Figure, int]:
     """People as dots, labels as rings with their names where they do not cover each other; and how many names that
     left without a place."""
-    figure = _figure(6.2, ink)
-    axes = _axes(figure, ink, (1, 1, 1))
+    figure = new_figure(6.2, ink)
+    axes = new_axes(figure, ink, (1, 1, 1))
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -213,13 +213,13 @@ def _view(found: Map) -> dict[str, tuple[float, float]]:
     return {"xlim": (ends[0][0], ends[1][0]), "ylim": (ends[0][1], ends[1][1])}
 
 
-def _figure(height: float, ink: Ink) -> Figure:
+def new_figure(height: float, ink: Ink) -> Figure:
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=ink.paper)
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1, wspace=0.04, hspace=0.04)
     return figure
 
 
-def _axes(figure: Figure, ink: Ink, place: tuple[int, int, int]) -> Any:
+def new_axes(figure: Figure, ink: Ink, place: tuple[int, int, int]) -> Any:
     axes = figure.add_subplot(*place, facecolor=ink.paper)
     axes.tick_params(colors=ink.faint, labelsize=8.5, length=0, labelfontfamily=list(families()))
     axes.xaxis.label.set(color=ink.faint, fontsize=9)

@@ -13,7 +13,7 @@ COMMANDS = [
     ["up"], ["down"], ["worker"], ["demo"], ["produce"], ["watch"], ["ask"], ["user", "show"], ["user", "forget"],
     ["topics", "create"], ["doctor"], ["dlq", "list"], ["dlq", "accept"], ["dlq", "redrive"], ["offsets", "show"],
     ["offsets", "skip"], ["model", "list"], ["model", "show"], ["model", "promote"], ["model", "rollback"],
-    ["model", "import"], ["bench"],
+    ["model", "import"], ["bench"], ["evaluate"],
 ]  # fmt: skip
 
 
