@@ -24,7 +24,7 @@ from model.encoder.base import Encoder
 from model.encoder.files import EncoderFiles, write_files
 from model.nearest import MISSING
 from model.tokenise import Tokeniser
-from trainer.fit.encoder import EncoderSettings
+from trainer.fit.encoder import EncoderSettings, neighbours_of
 from trainer.fit.errors import NothingToFit
 from trainer.fit.jobs import Job, fit_together
 from trainer.fit.pretrain import PretrainSettings
@@ -137,11 +137,28 @@ def _fitted(
             dropped.append(f"{name}: {error}")
             continue
         reports[name] = found.report()
-        if found.chosen:
-            files = write_files(files, found.weights(), home / f"{name}-files")
-        else:
+        if not found.chosen:
             dropped.append(f"{name}: {found.measured} was best before the first step")
+            continue
+        made = write_files(files, found.weights(), home / f"{name}-files")
+        if name == "pretrain" and (why := _spoiled(files, made, texts, stopping, learner)) is not None:
+            dropped.append(f"{name}: {why}")
+            continue
+        files = made
     return files, reports, tuple(dropped)
+
+
+def _spoiled(
+    before: EncoderFiles, after: EncoderFiles, texts: Written, stopping: NDArray[np.bool_], learner: Learner
+) -> str | None:
+    """Whether neighbours tell less of held-out users' texts after `pretrain`, which goes by hidden tokens; None where
+    they do not, or it cannot be told."""
+    try:
+        measured, was = neighbours_of(texts, stopping, before, seed=learner.seed, device=learner.device)
+        _, now = neighbours_of(texts, stopping, after, seed=learner.seed, device=learner.device)
+    except NothingToFit:
+        return None
+    return f"{measured} fell from {was:.3f} to {now:.3f}" if now < was else None
 
 
 def _stands_in(title: NDArray[np.int32], text: NDArray[np.int32]) -> bool:

@@ -87,6 +87,20 @@ def fit_encoder(
         return in_rounds(task, settings.pace, place, seed=seed, of=of, checkpoints=checkpoints, told=told, clock=clock)
 
 
+def neighbours_of(
+    written: Written, held_out: NDArray[np.bool_], files: EncoderFiles, *, seed: int, device: str = "auto"
+) -> tuple[str, float]:
+    """What `fit_encoder` goes by, and its value for the encoder as it is in `files`. In this process alone.
+
+    Raises NothingToFit and EncoderUnusable.
+    """
+    found = sides(written, held_out, seed, most=MOST)
+    with joined(device, alone=True) as place, repeatable(seed, place.device), torch.inference_mode():
+        task = _Task(written, found, files, EncoderSettings(), seed, place)
+        task.net.eval()
+        return task.measured, task.measure()
+
+
 def arrays(written: Written) -> list[NDArray[np.int32]]:
     """All of it, for a fingerprint."""
     lengths = np.array([len(row) for row in written.ids], np.int32)

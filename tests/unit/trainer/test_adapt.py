@@ -22,8 +22,9 @@ from tests.windows import NOW_MS, MemoryLog, fill
 from trainer.adapt import DIRECTORY, Adapting, written
 from trainer.crossval import Validated
 from trainer.fit.encoder import EncoderSettings, fit_encoder
+from trainer.fit.jobs import Job, fit_together
 from trainer.fit.pretrain import PretrainSettings, fit_pretrain
-from trainer.fit.rounds import Pace
+from trainer.fit.rounds import Pace, TransformerFit
 from trainer.fit.texts import Written
 from trainer.learn import Learner
 from trainer.prepare import Least, prepare
@@ -185,7 +186,10 @@ def keys(world: World, users: set[int]) -> set[bytes]:
     return {order[user] for user in users}
 
 
-def test_an_adapted_encoder_that_does_not_win_is_dropped_and_the_rest_is_judged(tmp_path: Path) -> None:
+def test_an_adapted_encoder_that_does_not_win_is_dropped_and_the_rest_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.adapt.neighbours_of", lambda *_, **__: ("label accuracy", 0.5))
     world = noisy(tmp_path)
     done = world.refit(blend=None, adapting=adapting(world, pretrain=FOR_NOTHING))
     made, manifest = done.made, done.whole.manifest
@@ -197,6 +201,30 @@ def test_an_adapted_encoder_that_does_not_win_is_dropped_and_the_rest_is_judged(
     assert sorted(path.name for path in done.whole.path.iterdir()) == ["manifest.json", REPORT]
     with Window(tmp_path / "window.sqlite") as window:
         assert [*window.rows("SELECT DISTINCT space FROM vectors")] == [(manifest.space,)]
+
+
+@pytest.mark.parametrize("now", [0.4, 0.5])
+def test_pretrain_after_which_neighbours_tell_less_is_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: float
+) -> None:
+    told = iter((0.5, now))
+    begun: list[Job] = []
+
+    def spied(job: Job, *arguments: Any) -> TransformerFit:
+        begun.append(job)
+        return fit_together(job, *arguments)
+
+    monkeypatch.setattr("trainer.adapt.neighbours_of", lambda *_, **__: ("label accuracy", next(told)))
+    monkeypatch.setattr("trainer.adapt.fit_together", spied)
+    world = noisy(tmp_path)
+    short = EncoderSettings(Pace(epochs=1, rate=1e-7))
+    made = world.refit(blend=None, adapting=adapting(world, encoder=short, pretrain=QUICK)).made
+    assert made is not None
+    pretrain, encoder = begun
+    assert set(made.adapted.fits) == {"pretrain", "encoder"}
+    spoiled = "pretrain: label accuracy fell from 0.500 to 0.400"
+    assert (spoiled in made.adapted.dropped) == (now < 0.5)
+    assert (encoder.files.space == pretrain.files.space) == (now < 0.5)
 
 
 def test_an_encoder_without_weights_cannot_be_adapted_and_the_rest_is_judged(tmp_path: Path) -> None:

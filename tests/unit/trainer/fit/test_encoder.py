@@ -13,7 +13,7 @@ from model.encoder.base import Tokens
 from model.encoder.files import EncoderFiles, read_files, write_files
 from model.encoder.torch import TorchEncoder
 from tests.unit.trainer.fit.writers import HELD_OUT, PACE, TOPICS, of_both, tiny_files, torchrun, write
-from trainer.fit.encoder import EncoderSettings, fit_encoder
+from trainer.fit.encoder import EncoderSettings, fit_encoder, neighbours_of
 from trainer.fit.errors import NothingToFit
 from trainer.fit.head import BY_LABELS, BY_USERS
 from trainer.fit.held_out import neighbour_accuracy
@@ -75,6 +75,13 @@ def test_the_tensors_are_those_of_the_file_and_run_as_an_encoder(
     labels = torch.from_numpy(written.labels.astype(np.int64))
     told = neighbour_accuracy(vectors[~outside], labels[~outside], vectors[outside], labels[outside], TOPICS)
     assert whole.rounds[whole.chosen].measure == pytest.approx(told, abs=0.06)  # bf16 there, float32 here
+
+
+def test_neighbours_of_an_encoder_as_it_is_are_what_its_fit_begins_with(
+    files: EncoderFiles, whole: TransformerFit
+) -> None:
+    found = neighbours_of(write(files), HELD_OUT, files, seed=0, device="cpu")
+    assert found == (whole.measured, whole.rounds[0].measure)
 
 
 def test_without_labels_texts_of_a_user_draw_together(files: EncoderFiles) -> None:
