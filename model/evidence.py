@@ -47,8 +47,8 @@ class Known:
     popularity: (I,) log2 of decayed sums (only differences count), -inf for none. users: (I,) known users who have it.
     always, always_vectors: (P,) slots of the most popular and of those that were taken last, candidates for everybody,
     (P, D) their text vectors, zeros where there is none.
-    active, ages, active_times: (A,) donor rows that were active last, latest first, at most LATEST; how many were active
-    after each; and when each was, milliseconds since 1970.
+    active, ages, active_times: (A,) donor rows that were active last, latest first, at most LATEST; how many were
+    active after each; and when each was, milliseconds since 1970.
     audience: item slots → what the people of these items are like.
     rarity: (L,) by label slot: log(1 + donors ÷ donors that have the label).
     people: (I,) whether enough known users have the item to recommend it on their account.
