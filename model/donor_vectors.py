@@ -91,6 +91,12 @@ class DonorVectors:
         """(N, D) vectors of length 1 → (N, E) interest vectors of length 1; zeros stay zeros."""
         return units if self.head is identity else unit(self.head(units))
 
+    def of(self, rows: NDArray[np.integer]) -> Floats:
+        """(N, E) interest vectors of donors, zeros for those who have none."""
+        vectors = self.interests.get(rows)
+        vectors[~self._told[rows]] = 0
+        return vectors
+
     def turned(self, head: Head) -> Turned:
         """All interest vectors anew, for `turn`. May run in another thread: nothing here is changed, and what changes
         meanwhile is made up for by `turn`."""

@@ -9,12 +9,14 @@ Pure functions over arrays: this module does not know how the parts are blended,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.audience import People
 from model.nearest import MISSING, Floats, Nearest, Rows
 
 NEIGHBOURS: Final = 50
@@ -27,6 +29,8 @@ SHARP: Final = 0.1
 RECENCY: Final = 1.0
 SHARED_RECENCY: Final = 1.6
 """A user's n-th most recent item counts n ** -RECENCY where the last ones are preferred."""
+LATEST: Final = 2048
+"""Donors active last that are told apart by how many came after them."""
 STRENGTH_HALF: Final = 0.15
 """Donors' similarity above the background at which they are trusted by half."""
 
@@ -41,7 +45,12 @@ class Known:
     items: text vectors by item slot. item_centre: their mean.
     holders: (I, H) donor rows that lately took the item, -1 for none; may be outdated (recent decides).
     popularity: (I,) log2 of decayed sums (only differences count), -inf for none. users: (I,) known users who have it.
-    popular, popular_vectors: (P,) slots of the most popular, (P, D) their text vectors, zeros where there is none.
+    always, always_vectors: (P,) slots of the most popular and of those that were taken last, candidates for everybody,
+    (P, D) their text vectors, zeros where there is none.
+    active, ages, active_times: (A,) donor rows that were active last, latest first, at most LATEST; how many were
+    active after each; and when each was, milliseconds since 1970.
+    audience: item slots → what the people of these items are like.
+    rarity: (L,) by label slot: log(1 + donors ÷ donors that have the label).
     people: (I,) whether enough known users have the item to recommend it on their account.
     listed: (I,) whether the item may be recommended although nobody has it (it is in the catalogue).
     open: (I,) whether the item may be recommended at all at this time.
@@ -57,8 +66,13 @@ class Known:
     holders: Rows
     popularity: NDArray[np.float64]
     users: Rows
-    popular: NDArray[np.int64]
-    popular_vectors: Floats
+    always: NDArray[np.int64]
+    always_vectors: Floats
+    active: NDArray[np.int64]
+    ages: Rows
+    active_times: NDArray[np.int64]
+    audience: Callable[[NDArray[np.int64]], People]
+    rarity: Floats
     people: NDArray[np.bool_]
     listed: NDArray[np.bool_]
     open: NDArray[np.bool_]
@@ -195,14 +209,15 @@ def _likeness(
 
 
 def _texts(queries: Queries, known: Known) -> Entries:
-    """The items nearest by text, and how near the most popular ones are: often one of these is meant."""
+    """The items nearest by text, and how near the ones are that are candidates for everybody: often one of these is
+    meant."""
     slots, similarities = known.items.top(queries.vectors, TEXTS)
-    is_popular = np.zeros(len(known.open), np.bool_)
-    is_popular[known.popular] = True
-    slots = np.where(is_popular[slots], MISSING, slots)
-    popular = np.broadcast_to(known.popular.astype(np.int32), (len(slots), len(known.popular)))
-    slots = np.concatenate([slots, popular], axis=1)
-    similarities = np.concatenate([similarities, queries.vectors @ known.popular_vectors.T], axis=1)
+    is_always = np.zeros(len(known.open), np.bool_)
+    is_always[known.always] = True
+    slots = np.where(is_always[slots], MISSING, slots)
+    always = np.broadcast_to(known.always.astype(np.int32), (len(slots), len(known.always)))
+    slots = np.concatenate([slots, always], axis=1)
+    similarities = np.concatenate([similarities, queries.vectors @ known.always_vectors.T], axis=1)
     present = (slots >= 0) & (similarities > 0)
     contrast = _contrast(similarities, queries.vectors @ known.item_centre, present)
     query, column = np.nonzero(contrast > 0)

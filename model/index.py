@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.audience import NEVER, Audience, Donors, People
 from model.donor_vectors import DonorVectors, NearestFactory, Turned, unit
-from model.evidence import Known, Queries
+from model.evidence import LATEST, Known, Queries
 from model.head import Head, identity
 from model.item_table import SLOT_BYTES, STRING_BYTES, ItemEntry, ItemRow, ItemTable, Listing
 from model.nearest import MISSING, Floats, NumpyNearest, Rows
@@ -31,6 +32,9 @@ DONOR_BYTES: Final = 4 * MAX_ITEMS + 6 * MAX_LABELS + 8 + KEY_BYTES
 """A donor without the vectors."""
 MAX_KNOWN_LABELS: Final = 1 << 16
 """Labels beyond this many distinct ones are not learned, so that junk labels cannot fill the memory."""
+
+TAKEN_LAST: Final = 200
+"""Donors active last whose newest item is a candidate for every newcomer."""
 
 State = tuple[UserKey, UserState | None]
 
@@ -73,12 +77,17 @@ class Index:
         self._recent = np.empty((self.capacity, MAX_ITEMS), np.int32)
         self._labels = np.empty((self.capacity, MAX_LABELS), np.int32)
         self._label_shares = np.empty((self.capacity, MAX_LABELS), np.float16)
+        self._label_donors = np.zeros(MAX_KNOWN_LABELS, np.int32)
+        """Donors that have a label, by its slot."""
         self._last_time = np.empty(self.capacity, np.int64)
+        self._bound = NEVER
+        """At least LATEST donors, if there are so many, were last active after this time."""
         self._rows: dict[UserKey, int] = {}
         self._keys: list[UserKey | None] = []
         self._free: list[int] = []
         self._high = 0
         self.items = ItemTable(nearest(dimension, item_capacity), self._forget_items)
+        self._audience = self._new_audience()
         self._label_slots: dict[int, int] = {}
         self.label_names: list[str | None] = []
         self._refreshed = -np.inf
@@ -91,7 +100,8 @@ class Index:
     def bytes(self) -> int:
         """Memory in use, by the sizes above."""
         labels = sum(map(len, filter(None, self.label_names))) + 250 * len(self.label_names)
-        return len(self._rows) * (DONOR_BYTES + self._vectors.row_bytes) + self.items.bytes + labels
+        audience = len(self.items) * Audience.row_bytes(self._vectors.interests.dimension)
+        return len(self._rows) * (DONOR_BYTES + self._vectors.row_bytes) + self.items.bytes + audience + labels
 
     @property
     def catalogue_active(self) -> bool:
@@ -113,6 +123,7 @@ class Index:
         if head is self.head:
             return
         self._vectors.turn(head, turned)
+        self._audience = self._new_audience()
         self._room = min(self.capacity, capacities(self.dimension, self.budget_bytes, self._nearest, head)[0])
         if len(self._rows) > self._room:
             self._make_room(len(self._rows) - self._room)
@@ -179,14 +190,18 @@ class Index:
         means = np.concatenate([state.vector for state in states]).reshape(len(states), self.dimension)
         self._vectors.put(at, means.astype(np.float32))
         self._put_items(at, states)
-        self._labels[at], shares = self.label_rows([state.labels for state in states])
-        self._label_shares[at] = shares
+        labels, shares = self.label_rows([state.labels for state in states])
+        self._count_labels(self._labels[at], -1)
+        self._count_labels(labels, 1)
+        self._labels[at], self._label_shares[at] = labels, shares
 
     def known(self, now_ms: int) -> Known:
         """What transfer reads, as views: valid until the index changes."""
         items, size = self.items, self.items.size
         opened = items.open(now_ms)
-        popular, popular_vectors = items.popular(opened, self._min_donors)
+        active, ages = self._active()
+        taken = self._recent[active[:TAKEN_LAST], -1]
+        always, always_vectors = items.always(opened, self._min_donors, taken[taken >= 0])
         return Known(
             donors=self._vectors.interests,
             recent=self._recent,
@@ -198,8 +213,13 @@ class Index:
             holders=items.holders,
             popularity=items.popularity[:size],
             users=items.users[:size],
-            popular=popular,
-            popular_vectors=popular_vectors,
+            always=always,
+            always_vectors=always_vectors,
+            active=active,
+            ages=ages,
+            active_times=self._last_time[active],
+            audience=self._people,
+            rarity=self._rarity(),
             people=items.users[:size] >= self._min_donors,
             listed=items.listed(),
             open=opened,
@@ -250,6 +270,38 @@ class Index:
         user, column = np.nonzero(entered)
         if len(user):
             self.items.enter(new[user, column].astype(np.int64), rows[user])
+            self._audience.changed(new[user, column])
+        gone = old[(old >= 0) & ~_among(old, new)]
+        self._audience.changed(gone)
+
+    def _new_audience(self) -> Audience:
+        return Audience(self.items.capacity, self._vectors.interests.dimension)
+
+    def _people(self, slots: NDArray[np.int64]) -> People:
+        donors = Donors(self.items.holders, self._recent, self._last_time, self._vectors.of)
+        return self._audience.of(slots, donors)
+
+    def _active(self) -> tuple[NDArray[np.int64], Rows]:
+        """Known.active and Known.ages."""
+        times = self._last_time[: self._high]
+        rows = np.flatnonzero(times > self._bound)
+        wanted = min(LATEST, len(self._rows))
+        if wanted and not wanted <= len(rows) <= 2 * LATEST:
+            self._bound = int(np.partition(times, self._high - wanted)[self._high - wanted]) - 1
+            rows = np.flatnonzero(times > self._bound)
+        # Of equals the lower row comes first, so that the same donors give the same answer.
+        rows = rows[np.argsort(-times[rows], kind="stable")][:LATEST]
+        latest = times[rows]
+        return rows, np.searchsorted(-latest, -latest, side="left").astype(np.int32)
+
+    def _count_labels(self, labels: Rows, sign: int) -> None:
+        np.add.at(self._label_donors, labels[labels >= 0], sign)
+
+    def _rarity(self) -> Floats:
+        """Known.rarity."""
+        donors = self._label_donors[: max(1, len(self.label_names))]
+        rarity: Floats = np.log1p((1 + len(self._rows)) / (1 + donors)).astype(np.float32)
+        return rarity
 
     def _rows_of(self, users: list[UserKey]) -> list[int]:
         """Rows of users; new ones get a row, -1 where the budget has none for them."""
@@ -271,6 +323,7 @@ class Index:
             self._rows[user] = row
             self._keys[row] = user
         self._recent[rows] = MISSING
+        self._labels[rows] = MISSING
         return [get(user, MISSING) for user in users]
 
     def _make_room(self, wanted: int) -> None:
@@ -288,8 +341,12 @@ class Index:
 
     def _release(self, rows: NDArray[np.int64]) -> None:
         self._vectors.remove(rows)
+        held = self._recent[rows]
+        self._audience.changed(held[held >= 0])
+        self._count_labels(self._labels[rows], -1)
         self._recent[rows] = MISSING
         self._labels[rows] = MISSING
+        self._last_time[rows] = NEVER
         for row in rows.tolist():
             user = self._keys[row]
             if user is not None:
@@ -299,6 +356,7 @@ class Index:
 
     def _forget_items(self, slots: NDArray[np.int64]) -> None:
         """Item slots that will mean other items: take them out of every donor's recent items."""
+        self._audience.changed(slots)
         still = np.arange(-1, self.items.high, dtype=np.int32)
         still[slots + 1] = MISSING
         for start in range(0, self._high, 1 << 16):
@@ -317,7 +375,8 @@ def capacities(dimension: int, budget_bytes: int, nearest: NearestFactory, head:
     """How many donors and items fit a budget; at least 64 of each, so that a tiny budget still answers."""
     vector = nearest(dimension, 1).row_bytes
     donors = int(budget_bytes * (1 - ITEM_SHARE)) // (DONOR_BYTES + DonorVectors(dimension, 1, nearest, head).row_bytes)
-    items = int(budget_bytes * ITEM_SHARE) // (SLOT_BYTES + STRING_BYTES + vector)
+    audience = Audience.row_bytes(dimension)
+    items = int(budget_bytes * ITEM_SHARE) // (SLOT_BYTES + STRING_BYTES + vector + audience)
     return max(64, donors), max(64, items)
 
 

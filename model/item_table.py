@@ -236,6 +236,17 @@ class ItemTable:
             self._moved = 0
         return self._popular, self._popular_vectors
 
+    def always(
+        self, opened: NDArray[np.bool_], min_users: int, taken: NDArray[np.integer]
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """The popular ones and, behind them, those of the items `taken` that are none, each once; and their vectors."""
+        popular, vectors = self.popular(opened, min_users)
+        added = np.setdiff1d(taken, popular).astype(np.int64)
+        more = np.zeros((len(added), self.vectors.dimension), np.float32)
+        with_vector = self._has_vector[added]
+        more[with_vector] = self.vectors.get(added[with_vector])
+        return np.concatenate([popular, added]), np.concatenate([vectors, more])
+
     def _take(self, items: Sequence[int]) -> None:
         reused = [self._free.pop() for _ in range(min(len(items), len(self._free)))]
         added = range(self.high, self.high + len(items) - len(reused))

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from model.audience import People
 from model.evidence import Entries, Evidence, Known, Queries
 from model.nearest import MISSING, Floats, Rows, top_k
 
@@ -36,10 +37,17 @@ TABLES: Final = (
     "everybody",
     "labels",
     "labels_fresh",
+    "people",
+    "taken",
+    "taken_wide",
+    "new",
+    "rate",
 )
 """What is added up: donors' items by plain similarity (text kNN), widely, sharply; items taken together with the
 newcomer's (co-occurrence), lately, by users who write alike; nearness of texts; decayed popularity; number of users;
-labels of those who have the item against the newcomer's, as it is and for what is popular now."""
+labels of those who have the item against the newcomer's, as it is and for what is popular now; how alike its people
+and the newcomer write; how many of the donors active last took it, within few and within many donors; how few donors
+have been active since it was first taken; and its people ÷ these."""
 
 SIGNALS: Final = (
     ("donors.knn", DONORS),
@@ -64,13 +72,39 @@ SIGNALS: Final = (
     ("popularity.fresh", POPULAR),
     ("popularity.everybody", POPULAR),
     ("popularity.rank", POPULAR),
+    ("donors.knn_level", DONORS),
+    ("donors.wide_level", DONORS),
+    ("donors.sharp_level", DONORS),
+    ("donors.labels_level", DONORS),
+    ("donors.people_level", DONORS),
+    ("shared_items.together_level", SHARED),
+    ("shared_items.lately_level", SHARED),
+    ("shared_items.alike_level", SHARED),
+    ("item_text.near_level", TEXT),
+    ("popularity.fresh_level", POPULAR),
+    ("popularity.everybody_level", POPULAR),
+    ("popularity.taken_level", POPULAR),
+    ("popularity.taken_wide_level", POPULAR),
+    ("popularity.new_level", POPULAR),
+    ("popularity.rate_level", POPULAR),
 )
-"""Name and part of each signal, in their order everywhere."""
+"""Name and part of each signal, in their order everywhere. New ones come last."""
+FIRST: Final = 22
+"""Signals of the first release; one that was written without a later signal gives it no weight."""
 SIGNAL_PARTS: Final = np.array([part for _, part in SIGNALS])
 """(S,) the part of each signal."""
 
 BEST: Final = 24
 """Items of each table that become candidates; more where more items are asked for."""
+DOUBLINGS: Final = 8.0
+"""Below 2 ** -DOUBLINGS of the query's highest, a level is 0."""
+FEW: Final = 10.0
+MANY: Final = 100.0
+"""Donors active since, after whom what one took counts half."""
+LAST_ITEMS: Final = 8
+"""Of a donor's items, that count as taken lately; the n-th most recent counts 1 / n."""
+SOON: Final = 5.0
+"""Donors that are added to those since an item was new, so that a first one makes no rate."""
 FLOOR: Final = -16.0
 """log2 of the popularity, relative to the highest, below which an item is not held to be any staler."""
 UNTRIED: Final = -3.0
@@ -92,7 +126,7 @@ def columns_of(evidence: Evidence, known: Known, start: int, stop: int) -> NDArr
     """Distinct slots that anything speaks for in queries start to stop, ascending. Never empty: without any slot there
     is still slot 0, which nothing scores."""
     marked = np.zeros(len(known.open), np.bool_)
-    marked[known.popular] = True
+    marked[known.always] = True
     for entries in (evidence.donors, evidence.shared, evidence.texts):
         marked[entries.slot[(entries.query >= start) & (entries.query < stop)]] = True
     marked[0] |= not marked.any()
@@ -128,11 +162,18 @@ def candidates(
     fresh = _fresh(known, columns)
     match = _label_match(evidence, known, columns, start, stop)
     # Only what a query has itself found, or everybody finds: an answer must not depend on who else is asked for.
-    own = by_people & ((tables[:row] > 0).any(axis=0) | np.isin(columns, known.popular))
+    own = by_people & ((tables[:row] > 0).any(axis=0) | np.isin(columns, known.always))
     tables[row] = np.where(own & np.isfinite(known.popularity[columns]), fresh, 0)
     tables[row + 1] = np.where(own, known.users[columns], 0)
     tables[row + 2] = np.where(own, match, 0)
     tables[row + 3] = np.where(own, match * fresh, 0)
+    people = known.audience(columns)
+    tables[row + 4] = np.where(own, _alike(queries, known, people, start, stop), 0)
+    tables[row + 5] = np.where(own, _taken(known, FEW)[columns], 0)
+    tables[row + 6] = np.where(own, _taken(known, MANY)[columns], 0)
+    since = _since(known, people.since)
+    tables[row + 7] = np.where(own, 1 / (1 + since), 0)
+    tables[row + 8] = np.where(own, people.count / (SOON + since), 0)
     tables[:, seen] = 0
 
     chosen = _chosen(tables, max(BEST, limit))
@@ -151,7 +192,8 @@ def candidates(
 def signals(tables: Floats, fresh: Floats, users: Rows, strength: Floats) -> Floats:
     """(T, B, C) tables of the candidates → (B, C, S). fresh: (B, C) decayed popularity ÷ the highest of all. users:
     (B, C) who have the item. strength: (B,) how far the donors are to be trusted."""
-    knn, wide, sharp, together, lately, alike, text, popular, everybody, labels, labels_fresh = tables
+    knn, wide, sharp, together, lately, alike, text, popular, everybody, labels, labels_fresh, *others = tables
+    people, taken, taken_wide, new, rate = others
     trust = strength[:, None]
     near = _share(text)
     found = (
@@ -177,8 +219,46 @@ def signals(tables: Floats, fresh: Floats, users: Rows, strength: Floats) -> Flo
         _share(popular),
         _share(everybody),
         _rank(popular),
+        _level(knn),
+        _level(wide),
+        _level(sharp),
+        _level(labels),
+        _level(people),
+        _level(together),
+        _level(lately),
+        _level(alike),
+        _level(text),
+        _level(popular),
+        _level(everybody),
+        _level(taken),
+        _level(taken_wide),
+        _level(new),
+        _level(rate),
     )
     return np.stack(found, axis=2).astype(np.float32)
+
+
+def _alike(queries: Queries, known: Known, people: People, start: int, stop: int) -> Floats:
+    """(B, C) how alike the newcomer and an item's people write, above the background, mean over the people and one more
+    who is not alike at all."""
+    interests = queries.interests[start:stop]
+    floor = np.clip(interests @ known.centre, 0, 0.95)[:, None]
+    above = (interests @ people.tastes.T - floor * people.count) / ((1 - floor) * (1 + people.count))
+    return np.maximum(above, 0).astype(np.float32)
+
+
+def _taken(known: Known, half: float) -> Floats:
+    """(I,) how much the donors active last have taken each item: one that was active n donors ago counts 2 ** -(n /
+    half)."""
+    recent = known.recent[known.active, -LAST_ITEMS:]  # (A, LAST_ITEMS)
+    weights = np.exp2(-known.ages / half)[:, None] / np.arange(recent.shape[1], 0, -1)
+    there = recent >= 0
+    return np.bincount(recent[there], weights[there], minlength=len(known.open)).astype(np.float32)
+
+
+def _since(known: Known, times: NDArray[np.int64]) -> Floats:
+    """How many donors were active after each time, as far as they are told apart."""
+    return np.searchsorted(-known.active_times, -times, side="left").astype(np.float32)
 
 
 def _label_match(evidence: Evidence, known: Known, columns: NDArray[np.int64], start: int, stop: int) -> Floats:
@@ -188,7 +268,9 @@ def _label_match(evidence: Evidence, known: Known, columns: NDArray[np.int64], s
     if not width:
         return np.zeros((stop - start, len(columns)), np.float32)
     cell = asked.query * width + asked.slot
-    wanted = np.bincount(cell, asked.values[0], minlength=(stop - start) * width).reshape(-1, width)
+    # What most donors have tells nobody apart.
+    values = asked.values[0] * known.rarity[asked.slot]
+    wanted = np.bincount(cell, values, minlength=(stop - start) * width).reshape(-1, width)
     holders = known.holders[columns]  # (C, H)
     held = holders[holders >= 0]
     # The match of each holder once, however many of the items he has.
@@ -226,6 +308,13 @@ def _share(table: Floats) -> Floats:
     return shares
 
 
+def _level(table: Floats) -> Floats:
+    """(B, C) how many times each is to be doubled to be the query's highest: 1 for never, 0 for DOUBLINGS times and
+    more. A sum of levels orders like a product of powers: what is weak in one table is not made up for by another."""
+    levels: Floats = np.maximum(1 + np.log2(np.maximum(_share(table), np.float32(1e-9))) / np.float32(DOUBLINGS), 0)
+    return levels
+
+
 def _rank(table: Floats) -> Floats:
     """(B, C) 1 / log2(rank + 1), as nDCG discounts ranks; 0 where the table has nothing. Equals share no rank: the
     lower slot comes first."""
@@ -253,7 +342,7 @@ def _chosen(tables: Floats, best: int) -> NDArray[np.int64]:
 def _fresh(known: Known, slots: NDArray[np.int64]) -> Floats:
     """(C,) decayed popularity ÷ the highest of the popular, 0 to 1."""
     logs = known.popularity[slots]
-    most = known.popularity[known.popular].max(initial=-np.inf)
+    most = known.popularity[known.always].max(initial=-np.inf)
     if not np.isfinite(most):
         return np.full(len(slots), 2**UNTRIED, np.float32)
     above = np.where(np.isfinite(logs), np.clip(logs - most, FLOOR, 0), UNTRIED)

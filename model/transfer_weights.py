@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Final, Self
 
 from model.errors import ModelError
-from model.signals import SIGNALS
+from model.signals import FIRST, SIGNALS
 
 OWN_LABELS: Final = "own_labels"
 DEFAULT: Final = "default_blend.json"
@@ -45,13 +45,14 @@ class TransferWeights:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> Self:
-        """The opposite of `to_dict`. Raises TransferWeightsError for a missing or unknown name or a value out of range:
-        half a set of weights is worse than none."""
-        names = {*NAMES, OWN_LABELS}
-        if names != values.keys():
-            missing, unknown = sorted(names - values.keys()), sorted(values.keys() - names)
+        """The opposite of `to_dict`. A release that was written before a signal was there gives it no weight. Raises
+        TransferWeightsError for any other missing name, an unknown one or a value out of range: half a set of weights
+        is worse than none."""
+        missing = sorted({*NAMES[:FIRST], OWN_LABELS} - values.keys())
+        unknown = sorted(values.keys() - {*NAMES, OWN_LABELS})
+        if missing or unknown:
             raise TransferWeightsError(f"transfer weights: missing {missing}, unknown {unknown}")
-        return cls(tuple(float(values[name]) for name in NAMES), float(values[OWN_LABELS]))
+        return cls(tuple(float(values.get(name, 0.0)) for name in NAMES), float(values[OWN_LABELS]))
 
     def to_dict(self) -> dict[str, float]:
         return {**dict(zip(NAMES, self.signals, strict=True)), OWN_LABELS: self.own_labels}

@@ -29,6 +29,10 @@ CPU: Final = torch.device("cpu")
 """A few dozen weights: a GPU would wait for its own launches."""
 
 
+LEAST: Final = 0.02
+"""Of a weight of the default."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlendSettings:
     """epochs: at most. patience: epochs without a better one before it stops. batch: questions a step, of each set.
@@ -118,13 +122,14 @@ def fit_blend(
 def fit_default(
     sets: Sequence[Questions], settings: BlendSettings | None = None, *, seed: int = 0, own_labels: float = 0.5
 ) -> TransferWeights:
-    """One blend for several data sets together, each weighing the same, from nothing but small equal weights."""
-    settings = settings or BlendSettings(pull=1.0)
+    """One blend for several data sets together, each weighing the same, from nothing but small equal weights. None ends
+    below LEAST: where all else is silent, the one signal that is not still says what comes first."""
+    settings = settings or BlendSettings(pull=10.0)
     with repeatable(seed, CPU):
         descent = _Descent([_lists(questions) for questions in sets], torch.full((len(SIGNALS),), 0.1), settings)
         for _ in range(settings.epochs):
             descent.epoch()
-    return _weights(descent.weights, own_labels)
+    return _weights(descent.weights.clamp(min=LEAST), own_labels)
 
 
 class _Descent:

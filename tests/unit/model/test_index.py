@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from model.evidence import LATEST
 from model.index import DONOR_BYTES, ITEM_SHARE, Changes, Index
-from model.item_table import ItemEntry, ItemRow, Listing
+from model.item_table import POPULAR, ItemEntry, ItemRow, Listing
 from model.nearest import Floats
 from model.transfer import transfer
 from model.transfer_weights import TransferWeights
@@ -339,3 +340,61 @@ def test_under_a_learned_head_the_budget_has_room_for_fewer_donors() -> None:
 def test_an_index_in_numpy_does_not_load_torch() -> None:
     code = "import sys, model.index, worker.answer; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_donors_active_last_come_first_and_those_of_one_time_have_one_age() -> None:
+    index = Index(DIMENSION, BUDGET)
+    times = {1: 50, 2: 70, 3: 70, 4: 10}
+    index.put_users([(key(user), state(EAST, ["a"], last_time=time)) for user, time in times.items()])
+    index.put_user(key(1), None)
+    index.put_user(key(4), state(EAST, ["a"], last_time=60))
+    known = index.known(NOW)
+    assert known.active_times.tolist() == [70, 70, 60]
+    assert known.ages.tolist() == [0, 0, 2]
+
+
+def test_of_many_donors_the_latest_are_told_apart_whatever_is_erased() -> None:
+    index = Index(DIMENSION, 32 << 20)
+    times = np.random.default_rng(0).permutation(4 * LATEST)
+    for some in times.reshape(-1, 256).tolist():
+        index.put_users([(key(time), state(EAST, last_time=time)) for time in some])
+        index.known(NOW)
+    assert index.known(NOW).active_times.tolist() == list(range(4 * LATEST - 1, 3 * LATEST - 1, -1))
+    index.put_users([(key(time), None) for time in range(3 * LATEST, 4 * LATEST)])
+    known = index.known(NOW)
+    assert known.active_times.tolist() == list(range(3 * LATEST - 1, 2 * LATEST - 1, -1))
+    assert known.ages.tolist() == list(range(LATEST))
+
+
+def test_the_people_of_an_item_follow_what_is_taken_dropped_and_erased() -> None:
+    index = index_with("a", "b")
+    slot = np.array(index.items.find([hash64("a")]))
+    index.put_users([(key(1), state(EAST, ["a"], last_time=5)), (key(2), state(NORTH, ["a"], last_time=3))])
+    people = index.known(NOW).audience(slot)
+    np.testing.assert_array_equal(people.tastes, [EAST + NORTH])
+    assert people.since.tolist() == [3]
+    index.put_user(key(2), state(NORTH, ["b"], last_time=9))
+    np.testing.assert_array_equal(index.known(NOW).audience(slot).tastes, [EAST])
+    index.put_user(key(1), None)
+    assert index.known(NOW).audience(slot).count.tolist() == [0]
+
+
+def test_a_label_is_the_rarer_the_fewer_donors_have_it() -> None:
+    index = index_with("a")
+    for user, labels in enumerate((["x"], ["x", "y"], ["x"])):
+        index.put_user(key(user), state(EAST, ["a"], labels))
+    index.learn([], [(hash64(name), name) for name in ("x", "y")])
+    names = [name or "" for name in index.label_names]
+    rarity = dict(zip(names, index.known(NOW).rarity.tolist(), strict=True))
+    assert rarity["y"] > rarity["x"] > 0
+    index.put_user(key(1), None)
+    index.put_user(key(2), None)
+    assert index.known(NOW).rarity[names.index("x")] == pytest.approx(np.log(2))
+
+
+def test_what_was_taken_last_is_a_candidate_for_everybody_although_it_is_not_popular() -> None:
+    index = Index(DIMENSION, BUDGET)
+    index.learn(rows(*(f"i{number}" for number in range(POPULAR)), popularity=5.0))
+    index.learn(rows("late", popularity=-9.0))
+    index.put_user(key(1), state(EAST, ["late"], last_time=9))
+    assert index.items.find([hash64("late")])[0] in index.known(NOW).always

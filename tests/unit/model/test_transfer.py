@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.audience import Audience, Donors
 from model.evidence import Known, Queries
 from model.nearest import Floats, NumpyNearest, Rows
 from model.signals import SIGNALS
@@ -41,7 +42,8 @@ def known(
     listed: Sequence[int] = (),
     closed: Sequence[int] = (),
 ) -> Known:
-    """Donors as (vector, items), the last item the most recent; every item is held unless it is in no_people."""
+    """Donors as (vector, items), the last item the most recent, and the last donor the last one who was active; every
+    item is held unless it is in no_people."""
     recent = padded([items for _, items in donors] or [[]], 32)
     holders = [[row for row, (_, items) in enumerate(donors) if item in items] for item in range(item_count)]
     logs = np.full(item_count, -np.inf)
@@ -54,6 +56,11 @@ def known(
     share = (tags >= 0) / np.maximum((tags >= 0).sum(axis=1, keepdims=True), 1)
     popular = np.array(sorted(popularity or {}), np.int64)
     text_vectors = [(texts or {}).get(item, np.zeros(DIMENSION, np.float32)) for item in popular.tolist()]
+    vectors = np.array([vector for vector, _ in donors], np.float32).reshape(-1, DIMENSION)
+    times = np.arange(len(donors), dtype=np.int64)
+    held = Donors(padded(holders, 32), recent, times, lambda rows: vectors[rows])
+    audience = Audience(item_count, DIMENSION)
+    counts = np.bincount(tags[tags >= 0], minlength=1)
     return Known(
         donors=nearest({row: vector for row, (vector, _) in enumerate(donors)}, len(donors) + 1),
         recent=recent,
@@ -65,8 +72,13 @@ def known(
         holders=padded(holders, 32),
         popularity=logs,
         users=np.array([len(rows) for rows in holders], np.int32),
-        popular=popular,
-        popular_vectors=np.array(text_vectors, np.float32).reshape(-1, DIMENSION),
+        active=times[::-1],
+        active_times=times[::-1],
+        ages=np.arange(len(donors), dtype=np.int32),
+        audience=lambda slots: audience.of(slots, held),
+        rarity=np.log1p((1 + len(donors)) / (1 + np.append(counts, np.zeros(100)))).astype(np.float32),
+        always=popular,
+        always_vectors=np.array(text_vectors, np.float32).reshape(-1, DIMENSION),
         people=~mask[0],
         listed=mask[1],
         open=~mask[2],
@@ -153,7 +165,7 @@ def test_a_catalogue_item_without_people_is_recommended_by_its_text_alone() -> N
 
 
 def test_a_zero_vector_is_answered_from_popularity() -> None:
-    base = known([(EAST, [1])], popularity={1: 0.0, 2: 3.0, 3: 1.0})
+    base = known([(EAST, [9])], popularity={1: 0.0, 2: 3.0, 3: 1.0})
     result = transfer(ask([np.zeros(DIMENSION, np.float32)]), base, WEIGHTS)
     assert found(result)[0] == 2
     assert set(found(result)) == {1, 2, 3}

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from model.signals import SIGNALS
+from model.signals import FIRST, SIGNALS
 from model.transfer_weights import TransferWeights, TransferWeightsError
 
 
@@ -41,3 +41,13 @@ def test_a_missing_or_unknown_weight_is_refused_by_name() -> None:
     del values["donors.knn"]
     with pytest.raises(TransferWeightsError, match=r"donors\.knn"):
         TransferWeights.from_dict(values)
+
+
+def test_a_release_from_before_a_signal_was_there_gives_it_no_weight() -> None:
+    values = TransferWeights.default().to_dict()
+    later = [name for name, _ in SIGNALS[FIRST:]]
+    for name in later:
+        del values[name]
+    read = TransferWeights.from_dict(values).to_dict()
+    assert {read[name] for name in later} == {0.0}
+    assert values.items() <= read.items()
