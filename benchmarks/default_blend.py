@@ -3,9 +3,9 @@
     python -m benchmarks.default_blend --write FILE.jsonl.gz …     the file of the shipped blend, anew
     python -m benchmarks.default_blend FILE.jsonl.gz …             leave-one-set-out: what it is worth elsewhere
 
-A file has one event a line, in the order of time: the fields of `user-text`, with `ts` for `occurred_at`. hit@10 is
-that of the later half of each set's questions, beside the plain methods on the same ones; "elsewhere" is a blend fitted
-on all other sets, "refit" is that one fitted on by the earlier half, as the trainer does.
+A file has one event a line, in the order of time: the fields of `user-text`, with `ts` for `occurred_at`. hit@10 and
+nDCG@10 are those of the later half of each set's questions, beside the plain methods on the same ones; "elsewhere" is a
+blend fitted on all other sets, "refit" is that one fitted on by the earlier half, as the trainer does.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.encoder.load import load_encoder
 from model.head import identity
-from model.nearest import MISSING
+from model.nearest import MISSING, Rows
 from model.transfer_weights import DEFAULT, TransferWeights
 from model.update import DAY_MS
 from ops.cli.events_file import NOW_MS, EventsFile, NoItems
@@ -32,7 +30,7 @@ from trainer.prepare import Least, prepare
 from trainer.questions import Questions
 from trainer.read import Reach, read_window
 from trainer.replay import replay
-from trainer.scores import hit, relevant
+from trainer.scores import HIT, NDCG, hit, ndcg, relevant
 from trainer.vectors import vectors_of
 from trainer.window import Window
 
@@ -88,29 +86,30 @@ class Told:
         sys.stderr.write(f"{self._name}: {done:,} of {total:,} {self._what}{end}")
 
 
-def hits(asked: Questions, weights: TransferWeights) -> float:
-    return float(hit(relevant(ranked(asked, weights), asked.wanted), 10).mean())
+def scores(asked: Questions, answers: Rows) -> dict[str, float]:
+    """Means over the questions, by metric."""
+    found = relevant(answers, asked.wanted)
+    return {HIT: float(hit(found, 10).mean()), NDCG: float(ndcg(found, asked.wanted, 10).mean())}
 
 
-def ranked(asked: Questions, weights: TransferWeights) -> NDArray[np.int32]:
-    scores = asked.signals.astype(np.float32) @ np.array(weights.signals, np.float32)
-    scores[asked.items == MISSING] = -np.inf
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+def ranked(asked: Questions, weights: TransferWeights) -> Rows:
+    total = asked.signals.astype(np.float32) @ np.array(weights.signals, np.float32)
+    total[asked.items == MISSING] = -np.inf
+    best = np.argsort(-total, axis=1, kind="stable")[:, :10]
     return np.take_along_axis(asked.items, best, axis=1)
 
 
-def row(halves: Halves, others: list[Halves]) -> dict[str, Any]:
+def judged(halves: Halves, others: list[Halves]) -> dict[str, dict[str, float]]:
+    """Column → metric → mean."""
     asked = halves.later
-    plain = {name: float(hit(relevant(rows, asked.wanted), 10).mean()) for name, rows in asked.plain.items()}
+    plain = [scores(asked, rows) for rows in asked.plain.values()]
     elsewhere = fit_default([other.earlier for other in others])
+    refit = fit_blend(halves.earlier, elsewhere).weights
     return {
-        "set": halves.name,
-        "questions": len(asked),
-        "reachable": float(asked.reachable.mean()),
-        "best plain": max(plain.values()),
-        "elsewhere": hits(asked, elsewhere),
-        "refit": hits(asked, fit_blend(halves.earlier, elsewhere).weights),
-        "shipped": hits(asked, TransferWeights.default()),
+        "best plain": {metric: max(each[metric] for each in plain) for metric in (HIT, NDCG)},
+        "elsewhere": scores(asked, ranked(asked, elsewhere)),
+        "refit": scores(asked, ranked(asked, refit)),
+        "shipped": scores(asked, ranked(asked, TransferWeights.default())),
     }
 
 
@@ -128,11 +127,12 @@ def main(arguments: list[str] | None = None) -> int:
         target.write_text(json.dumps(weights.to_dict(), indent=2) + "\n")
         print(f"{target} is written")
         return 0
-    rows = [row(halves, [other for other in sets if other is not halves]) for halves in sets]
-    print(f"{'set':20}{'questions':>10}" + "".join(f"{name:>12}" for name in list(rows[0])[2:]))
-    for found in rows:
-        numbers = "".join(f"{value:>12.3f}" for value in list(found.values())[2:])
-        print(f"{found['set']:20}{found['questions']:>10,}{numbers}")
+    found = [judged(halves, [other for other in sets if other is not halves]) for halves in sets]
+    for metric in (HIT, NDCG):
+        print(f"{metric:20}{'questions':>10}{'reachable':>12}" + "".join(f"{name:>12}" for name in found[0]))
+        for halves, columns in zip(sets, found, strict=True):
+            numbers = "".join(f"{column[metric]:>12.3f}" for column in columns.values())
+            print(f"{halves.name:20}{len(halves.later):>10,}{halves.later.reachable.mean():>12.3f}{numbers}")
     return 0
 
 

@@ -42,12 +42,13 @@ TABLES: Final = (
     "taken_wide",
     "new",
     "rate",
+    "last",
 )
 """What is added up: donors' items by plain similarity (text kNN), widely, sharply; items taken together with the
 newcomer's (co-occurrence), lately, by users who write alike; nearness of texts; decayed popularity; number of users;
 labels of those who have the item against the newcomer's, as it is and for what is popular now; how alike its people
 and the newcomer write; how many of the donors active last took it, within few and within many donors; how few donors
-have been active since it was first taken; and its people ÷ these."""
+have been active since it was first taken, and its people ÷ these; and since it was taken last."""
 
 SIGNALS: Final = (
     ("donors.knn", DONORS),
@@ -87,6 +88,13 @@ SIGNALS: Final = (
     ("popularity.taken_wide_level", POPULAR),
     ("popularity.new_level", POPULAR),
     ("popularity.rate_level", POPULAR),
+    ("popularity.last_level", POPULAR),
+    ("donors.labels_plain_rank", DONORS),
+    ("donors.people_rank", DONORS),
+    ("popularity.taken_rank", POPULAR),
+    ("popularity.taken_wide_rank", POPULAR),
+    ("popularity.new_rank", POPULAR),
+    ("popularity.rate_rank", POPULAR),
 )
 """Name and part of each signal, in their order everywhere. New ones come last."""
 FIRST: Final = 22
@@ -94,7 +102,7 @@ FIRST: Final = 22
 SIGNAL_PARTS: Final = np.array([part for _, part in SIGNALS])
 """(S,) the part of each signal."""
 
-BEST: Final = 24
+BEST: Final = 32
 """Items of each table that become candidates; more where more items are asked for."""
 DOUBLINGS: Final = 8.0
 """Below 2 ** -DOUBLINGS of the query's highest, a level is 0."""
@@ -172,8 +180,9 @@ def candidates(
     tables[row + 5] = np.where(own, _taken(known, FEW)[columns], 0)
     tables[row + 6] = np.where(own, _taken(known, MANY)[columns], 0)
     since = _since(known, people.since)
-    tables[row + 7] = np.where(own, 1 / (1 + since), 0)
+    tables[row + 7] = np.where(own & (people.count > 0), 1 / (1 + since), 0)
     tables[row + 8] = np.where(own, people.count / (SOON + since), 0)
+    tables[row + 9] = np.where(own, _last(known)[columns], 0)
     tables[:, seen] = 0
 
     chosen = _chosen(tables, max(BEST, limit))
@@ -193,7 +202,7 @@ def signals(tables: Floats, fresh: Floats, users: Rows, strength: Floats) -> Flo
     """(T, B, C) tables of the candidates → (B, C, S). fresh: (B, C) decayed popularity ÷ the highest of all. users:
     (B, C) who have the item. strength: (B,) how far the donors are to be trusted."""
     knn, wide, sharp, together, lately, alike, text, popular, everybody, labels, labels_fresh, *others = tables
-    people, taken, taken_wide, new, rate = others
+    people, taken, taken_wide, new, rate, last = others
     trust = strength[:, None]
     near = _share(text)
     found = (
@@ -234,6 +243,13 @@ def signals(tables: Floats, fresh: Floats, users: Rows, strength: Floats) -> Flo
         _level(taken_wide),
         _level(new),
         _level(rate),
+        _level(last),
+        _rank(labels),
+        _rank(people),
+        _rank(taken),
+        _rank(taken_wide),
+        _rank(new),
+        _rank(rate),
     )
     return np.stack(found, axis=2).astype(np.float32)
 
@@ -244,7 +260,7 @@ def _alike(queries: Queries, known: Known, people: People, start: int, stop: int
     interests = queries.interests[start:stop]
     floor = np.clip(interests @ known.centre, 0, 0.95)[:, None]
     above = (interests @ people.tastes.T - floor * people.count) / ((1 - floor) * (1 + people.count))
-    return np.maximum(above, 0).astype(np.float32)
+    return np.asarray(np.maximum(above, 0), np.float32)
 
 
 def _taken(known: Known, half: float) -> Floats:
@@ -254,6 +270,16 @@ def _taken(known: Known, half: float) -> Floats:
     weights = np.exp2(-known.ages / half)[:, None] / np.arange(recent.shape[1], 0, -1)
     there = recent >= 0
     return np.bincount(recent[there], weights[there], minlength=len(known.open)).astype(np.float32)
+
+
+def _last(known: Known) -> Floats:
+    """(I,) how lately each item was taken: 1 / (1 + donors active since), of the nearest of those who took it."""
+    recent = known.recent[known.active, -LAST_ITEMS:]
+    weights = (1 / (1 + known.ages))[:, None] / np.arange(recent.shape[1], 0, -1)
+    there = recent >= 0
+    last = np.zeros(len(known.open), np.float32)
+    np.maximum.at(last, recent[there], weights[there].astype(np.float32))
+    return last
 
 
 def _since(known: Known, times: NDArray[np.int64]) -> Floats:

@@ -124,7 +124,7 @@ def fit_default(
 ) -> TransferWeights:
     """One blend for several data sets together, each weighing the same, from nothing but small equal weights. None ends
     below LEAST: where all else is silent, the one signal that is not still says what comes first."""
-    settings = settings or BlendSettings(pull=10.0)
+    settings = settings or BlendSettings(pull=30.0)
     with repeatable(seed, CPU):
         descent = _Descent([_lists(questions) for questions in sets], torch.full((len(SIGNALS),), 0.1), settings)
         for _ in range(settings.epochs):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.audience import Audience, Donors
-from model.evidence import Known, Queries
+from model.evidence import NEIGHBOURS, Known, Queries
 from model.nearest import Floats, NumpyNearest, Rows
 from model.signals import SIGNALS
 from model.transfer import Transferred, transfer
@@ -45,7 +45,7 @@ def known(
     """Donors as (vector, items), the last item the most recent, and the last donor the last one who was active; every
     item is held unless it is in no_people."""
     recent = padded([items for _, items in donors] or [[]], 32)
-    holders = [[row for row, (_, items) in enumerate(donors) if item in items] for item in range(item_count)]
+    holders = [[row for row, (_, items) in enumerate(donors) if item in items][-32:] for item in range(item_count)]
     logs = np.full(item_count, -np.inf)
     for item, log in (popularity or {}).items():
         logs[item] = log
@@ -172,6 +172,26 @@ def test_a_zero_vector_is_answered_from_popularity() -> None:
     np.testing.assert_allclose(result.shares[0, :3], [[0, 0, 0, 1]] * 3, atol=1e-6)
     assert result.strength[0] == 0
     assert result.donors[0] == 0
+
+
+def test_without_anything_else_what_was_taken_last_comes_first() -> None:
+    base = known([(EAST, [1]), (EAST, [2]), (EAST, [3])], popularity={1: 0.0, 2: 0.0, 3: 0.0})
+    assert found(transfer(ask([np.zeros(DIMENSION, np.float32)]), base, WEIGHTS)) == [3, 2, 1]
+
+
+def test_an_item_whose_people_write_alike_comes_before_one_whose_people_do_not() -> None:
+    """Beyond the nearest donors, who are too many here to leave room for either."""
+    crowd = [(EAST, [9])] * NEIGHBOURS
+    people = [(between(0.1), [1]), (between(0.6), [2])] * 2
+    base = known([*people, *crowd], popularity={1: 0.0, 2: 0.0})
+    only = TransferWeights(tuple(float(name == "donors.people_level") for name, _ in SIGNALS))
+    assert found(transfer(ask([EAST], [[9]]), base, only)) == [2, 1]
+
+
+def test_an_item_of_no_known_donor_is_not_held_to_be_new() -> None:
+    base = known([(EAST, [1])], popularity={1: 0.0, 2: 5.0})
+    only = TransferWeights(tuple(float(name.startswith("popularity.new")) for name, _ in SIGNALS))
+    assert found(transfer(ask([EAST]), base, only)) == [1]
 
 
 def test_weak_donors_make_the_answer_lean_on_popularity() -> None:
