@@ -35,7 +35,7 @@ demo: $(STAMP) ## Start a stack, feed it real posts, show what newcomers are giv
 test: $(STAMP) ## Run all tests; those that mostly wait for a consumer group run four at a time.
 	$(RUN) -m pytest -q -n 2 -m "not apache" tests/unit tests/property tests/contract tests/security
 	$(RUN) -m pytest -q -n 4 --dist worksteal -m embedded tests/fault
-	$(RUN) -m pytest -q tests/e2e
+	$(RUN) -m pytest -q -m "not apache" tests/e2e
 
 test-kafka: export KINDRED_TEST_BROKER := apache
 test-kafka: $(STAMP) ## Run the tests that speak to a broker on Apache Kafka (Java 17; Maven fetches it once).

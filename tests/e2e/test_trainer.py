@@ -54,6 +54,7 @@ def test_a_refit_is_announced_served_within_seconds_and_gone_back_from(stack: St
     assert stack.json("audit")["ok"]
 
 
+@pytest.mark.apache  # one broker is enough to show it, and `make test` is to be quick
 def test_processes_of_torchrun_share_the_encoders_fit_and_all_end(tmp_path: Path) -> None:
     words = [*(f"{word}{number}" for word in WORDS for number in range(6)), "About", "[MASK]"]
     tiny = write_tiny_encoder(tmp_path / "tiny", words=words)
