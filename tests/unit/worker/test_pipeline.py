@@ -76,6 +76,16 @@ def test_an_answer_sees_every_earlier_event_also_of_its_own_batch(world: World) 
     assert all(item.item_id not in ("sea", "bread", "chess") for item in own[2].items)
 
 
+def test_what_a_newcomer_takes_with_the_next_event_of_a_batch_is_not_recommended_to_them(world: World) -> None:
+    """The batch is in the index by then: it would be their own news."""
+    world.write("bo", item_id="tea", item_title="tea")
+    for item in ("sea", "bread", "chess"):
+        world.write("anna", item_id=item, item_title=item)
+    world.work(batch_max_events=100, batch_max_age=0.05)
+    own = [found for found in world.recommendations() if found.user_id == "anna"]
+    assert [[item.item_id for item in found.items] for found in own] == [["tea"]] * 3
+
+
 def test_the_answer_names_the_event_that_it_answers(world: World) -> None:
     world.write("anna", event_id="first", headers=[("traceparent", b"00-1-2-01"), ("other", b"x")])
     record = world.write("anna")
