@@ -25,6 +25,7 @@ from model.nearest import MISSING, Rows
 from model.transfer_weights import DEFAULT, TransferWeights
 from model.update import DAY_MS
 from ops.cli.events_file import NOW_MS, EventsFile, NoItems
+from trainer.crossval import ranked
 from trainer.fit.blend import fit_blend, fit_default
 from trainer.prepare import Least, prepare
 from trainer.questions import Questions
@@ -90,13 +91,6 @@ def scores(asked: Questions, answers: Rows) -> dict[str, float]:
     """Means over the questions, by metric."""
     found = relevant(answers, asked.wanted)
     return {HIT: float(hit(found, 10).mean()), NDCG: float(ndcg(found, asked.wanted, 10).mean())}
-
-
-def ranked(asked: Questions, weights: TransferWeights) -> Rows:
-    total = asked.signals.astype(np.float32) @ np.array(weights.signals, np.float32)
-    total[asked.items == MISSING] = -np.inf
-    best = np.argsort(-total, axis=1, kind="stable")[:, :10]
-    return np.take_along_axis(asked.items, best, axis=1)
 
 
 def judged(halves: Halves, others: list[Halves]) -> dict[str, dict[str, float]]:

@@ -178,12 +178,13 @@ def candidates(
     tables[row + 3] = np.where(own, match * fresh, 0)
     people = known.audience(columns)
     tables[row + 4] = np.where(own, _alike(queries, known, people, start, stop), 0)
-    tables[row + 5] = np.where(own, _taken(known, FEW)[columns], 0)
-    tables[row + 6] = np.where(own, _taken(known, MANY)[columns], 0)
+    few, many, last = _lately(known)
+    tables[row + 5] = np.where(own, few[columns], 0)
+    tables[row + 6] = np.where(own, many[columns], 0)
     since = _since(known, people.since)
     tables[row + 7] = np.where(own & (people.count > 0), 1 / (1 + since), 0)
     tables[row + 8] = np.where(own, people.count / (SOON + since), 0)
-    tables[row + 9] = np.where(own, _last(known)[columns], 0)
+    tables[row + 9] = np.where(own, last[columns], 0)
     tables[:, seen] = 0
 
     chosen = _chosen(tables, max(BEST, limit))
@@ -272,23 +273,20 @@ def _taken_by_newcomers(queries: Queries, known: Known, start: int, stop: int) -
     return np.concatenate([queries.items[start:stop], since], axis=1)
 
 
-def _taken(known: Known, half: float) -> Floats:
-    """(I,) how much the donors active last have taken each item: one that was active n donors ago counts 2 ** -(n /
-    half)."""
+def _lately(known: Known) -> tuple[Floats, Floats, Floats]:
+    """(I,) each: how much the donors active last have taken each item, where one that was active n donors ago counts
+    2 ** -(n / FEW), the same with MANY; and how lately, 1 / (1 + n) of the nearest of those who took it."""
     recent = known.recent[known.active, -LAST_ITEMS:]  # (A, LAST_ITEMS)
-    weights = np.exp2(-known.ages / half)[:, None] / np.arange(recent.shape[1], 0, -1)
     there = recent >= 0
-    return np.bincount(recent[there], weights[there], minlength=len(known.open)).astype(np.float32)
+    slots, turns = recent[there], np.arange(recent.shape[1], 0, -1)
 
+    def taken(half: float) -> Floats:
+        weights = (np.exp2(-known.ages / half)[:, None] / turns)[there]
+        return np.bincount(slots, weights, minlength=len(known.open)).astype(np.float32)
 
-def _last(known: Known) -> Floats:
-    """(I,) how lately each item was taken: 1 / (1 + donors active since), of the nearest of those who took it."""
-    recent = known.recent[known.active, -LAST_ITEMS:]
-    weights = (1 / (1 + known.ages))[:, None] / np.arange(recent.shape[1], 0, -1)
-    there = recent >= 0
     last = np.zeros(len(known.open), np.float32)
-    np.maximum.at(last, recent[there], weights[there].astype(np.float32))
-    return last
+    np.maximum.at(last, slots, ((1 / (1 + known.ages))[:, None] / turns)[there].astype(np.float32))
+    return taken(FEW), taken(MANY), last
 
 
 def _since(known: Known, times: NDArray[np.int64]) -> Floats:
