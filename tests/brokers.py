@@ -23,7 +23,8 @@ from worker.broker.base import Publisher, Reader, RebalanceListener, Shadow
 from worker.broker.kafka import KafkaReader
 from worker.broker.kafka_publisher import KafkaPublisher
 from worker.broker.kafka_shadow import KafkaShadow
-from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader, MemoryShadow
+from worker.broker.memory import MemoryBroker, MemoryPublisher, MemoryReader
+from worker.broker.memory_shadow import MemoryShadow
 
 START_S: Final = 10.0
 MAX_RECORD_BYTES: Final = 100_000

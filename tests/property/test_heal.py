@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import TEXTS, World, eventually, expected_ids, story
+from tests.builders import TEXTS, World, eventually
+from tests.stories import expected_ids, story
 from worker.broker.base import Bounds
 from worker.heal import pack_note, plan, read_note
 

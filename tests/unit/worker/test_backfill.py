@@ -11,15 +11,8 @@ import pytest
 
 from model.encoder.base import Encoder
 from schemas.announcement import ReleaseAnnouncement
-from tests.builders import (
-    TEXTS,
-    Gate,
-    World,
-    eventually,
-    expected_ids,
-    key_of,
-    story,
-)
+from tests.builders import TEXTS, Gate, World, eventually, key_of
+from tests.stories import expected_ids, story
 from tests.unit.worker.releases import Shelf, announce, announcement
 from tests.unit.worker.two_spaces import NEW, OLD, alone, await_space, nothing_lost_or_doubled, serves
 from worker.backfill import pause

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.builders import Gate, K, World, eventually, expected_ids, in_order, story
+from tests.builders import Gate, K, World, eventually
+from tests.stories import expected_ids, in_order, story
 from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, OutRecord, RecordTooLarge, Undecided
 from worker.broker.memory import MemoryBroker, MemoryReader, MemorySent, MemoryTransactions
 from worker.errors import BadSettings, WrongTopic

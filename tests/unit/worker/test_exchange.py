@@ -10,17 +10,8 @@ import pytest
 from model.encoder.dummy import DummyEncoder
 from schemas.announcement import ReleaseAnnouncement
 from schemas.recommendation import Recommendation
-from tests.builders import (
-    PATIENCE,
-    TEXTS,
-    Gate,
-    Setup,
-    Worker,
-    World,
-    eventually,
-    expected_ids,
-    story,
-)
+from tests.builders import PATIENCE, TEXTS, Gate, Setup, Worker, World, eventually
+from tests.stories import expected_ids, story
 from tests.unit.worker.releases import Shelf, announce, announcement
 from tests.unit.worker.two_spaces import NEW, OLD, alone, await_space, nothing_lost_or_doubled, serves, spaces
 from worker.broker.memory import MemoryTransactions

@@ -8,8 +8,9 @@ import pytest
 
 from model.index import Changes, Index
 from model.users import UserWrite
-from tests.builders import Worker, World, eventually, key_of, story
+from tests.builders import Worker, World, eventually, key_of
 from tests.stores import batch, event, user
+from tests.stories import story
 from worker.follow import Follower
 from worker.metrics import Metrics
 from worker.store.base import StoreUnavailable, Write

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.builders import GROUP, TEXTS, Gate, Worker, World, eventually, story
+from tests.builders import GROUP, TEXTS, Gate, Worker, World, eventually
+from tests.stories import story
 from worker.broker.base import Bounds, BrokerUnavailable, CommitRefused, Committed, Record
 from worker.broker.memory import MemoryReader
 from worker.errors import SharedGroup, WrongLog

@@ -11,19 +11,8 @@ from model.users import UserWrite
 from schemas.dead_letter import read_dead_letter
 from schemas.recommendation import Recommendation
 from schemas.state import hash64, pack_position
-from tests.builders import (
-    DEAD,
-    OUT,
-    TEXTS,
-    Gate,
-    K,
-    World,
-    eventually,
-    expected_ids,
-    in_order,
-    key_of,
-    story,
-)
+from tests.builders import DEAD, OUT, TEXTS, Gate, K, World, eventually, key_of
+from tests.stories import expected_ids, in_order, story
 from worker.store.base import FellBack, StoreUnavailable, Write
 from worker.store.memory import MemoryStore
 

@@ -9,20 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from tests.builders import (
-    DEAD,
-    INTERESTS,
-    OUT,
-    RELEASES,
-    TEXTS,
-    Gate,
-    Setup,
-    Worker,
-    World,
-    eventually,
-    expected_ids,
-    story,
-)
+from tests.builders import DEAD, INTERESTS, OUT, RELEASES, TEXTS, Gate, Setup, Worker, World, eventually
+from tests.stories import expected_ids, story
 from worker.broker.base import BrokerUnavailable, CommitRefused, Committed, Record
 from worker.broker.memory import MemoryReader
 from worker.errors import SharedGroup, WrongLog, WrongTopic

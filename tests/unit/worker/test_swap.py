@@ -21,20 +21,8 @@ from model.nearest import Floats
 from model.users import UserWrite
 from schemas.announcement import CURRENT, ReleaseAnnouncement
 from schemas.recommendation import Recommendation
-from tests.builders import (
-    GROUP,
-    PATIENCE,
-    RELEASES,
-    Gate,
-    Worker,
-    World,
-    built_in,
-    eventually,
-    expected_ids,
-    in_order,
-    key_of,
-    story,
-)
+from tests.builders import GROUP, PATIENCE, RELEASES, Gate, Worker, World, built_in, eventually, key_of
+from tests.stories import expected_ids, in_order, story
 from tests.unit.worker.releases import Shelf, announce, announcement
 from tests.unit.worker.test_serving import REFUSED, golden_off
 from worker.broker.memory import MemoryLog

@@ -6,14 +6,8 @@ from pathlib import Path
 
 from model.encoder.dummy import DummyEncoder
 from model.users import UserKey
-from tests.builders import (
-    TEXTS,
-    Worker,
-    World,
-    eventually,
-    expected_ids,
-    in_order,
-)
+from tests.builders import TEXTS, Worker, World, eventually
+from tests.stories import expected_ids, in_order
 from tests.unit.worker.releases import Shelf, announcement
 
 OLD, NEW = DummyEncoder().space, DummyEncoder(128).space
