@@ -32,13 +32,14 @@ from schemas.recommendation import Recommendation
 from schemas.topics import USER_TEXT
 
 FILE: Final = "stackexchange.jsonl.gz"
-OUTSTANDING: Final = 160
-"""About four hundred posts in all: enough to keep two workers in full batches."""
+OUTSTANDING: Final = 32
+"""Less than a hundred posts in all. More would fill the workers' batches better, and every answer would come later than
+what it is judged by."""
 
-SEND_PIECE: Final = 64
+SEND_PIECE: Final = 16
 REFIT_AFTER: Final = 0.5
 """Share of the posts: enough to learn from, and enough left to be answered by what was learned."""
-REFIT_PAUSE: Final = 4.0
+REFIT_PAUSE: Final = 1.0
 """Seconds between two pieces while the trainer works."""
 GRACE_SECONDS: Final = 20.0
 """For the answers that are under way when the last post was sent."""
@@ -46,11 +47,12 @@ GRACE_SECONDS: Final = 20.0
 
 @dataclass(slots=True)
 class Fed:
-    """posts: those that were sent, in order. answers: (user_id, n) → the answer to the user's n-th post. seconds: from
-    the first post to the last one's commit."""
+    """posts: those that were sent, in order. answers: (user_id, n) → the answer to the user's n-th post; sent_by: how
+    many posts had been sent when it was there. seconds: from the first post to the last one's commit."""
 
     posts: list[Post] = field(default_factory=list)
     answers: dict[tuple[str, int], Recommendation] = field(default_factory=dict)
+    sent_by: dict[tuple[str, int], int] = field(default_factory=dict)
     asked: int = 0
     seconds: float = 0.0
 
@@ -121,6 +123,7 @@ def _collect(answers: Answers, fed: Fed, milliseconds: int) -> None:
     for answer in answers.poll(milliseconds):
         # setdefault: a replay publishes the same answer again
         fed.answers.setdefault((answer.user_id, answer.nth), answer)
+        fed.sent_by.setdefault((answer.user_id, answer.nth), len(fed.posts))
 
 
 class _Shown:

@@ -1,7 +1,8 @@
 """hit@k of answers, judged by what the same newcomers did later, beside running popularity. Pure.
 
-Prequential: an answer is judged only by events after the one it answers, and popularity knows only the events before
-it. A question counts when the user later touched an item that was new to them; both answers are judged on the same
+Prequential: an answer is judged only by posts that were sent after it was there, and popularity knows only the posts
+before that. Posts are sent far faster than they were written: by its own post an answer may know others of the same
+batch. A question counts when the user later touched an item that was new to them; both answers are judged on the same
 questions.
 """
 
@@ -16,6 +17,14 @@ from dataclasses import dataclass
 class Post:
     user_id: str
     item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An answer. sent: how many posts had been sent when it was there. items: best first."""
+
+    sent: int
+    items: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +44,29 @@ class Score:
         return self.popular_hits / self.questions if self.questions else 0.0
 
 
-def judge(posts: Sequence[Post], answers: Mapping[tuple[str, int], Sequence[str]], k: int = 10) -> Score:
-    """posts in the order in which they were fed; answers: (user_id, n) → item ids, best first, for the n-th event."""
+def judge(posts: Sequence[Post], answers: Mapping[tuple[str, int], Given], k: int = 10) -> Score:
+    """posts in the order in which they were sent; answers: (user_id, n) → the answer to the user's n-th post."""
     ahead: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for post in posts:
         if post.item_id is not None:
             ahead[post.user_id][post.item_id] += 1
+    came: defaultdict[int, list[tuple[str, Sequence[str]]]] = defaultdict(list)
+    for (user, _), given in answers.items():
+        came[given.sent].append((user, given.items))
     popularity: Counter[str] = Counter()
     seen: defaultdict[str, set[str]] = defaultdict(set)
-    events: Counter[str] = Counter()
     questions = hits = popular_hits = 0
-    for post in posts:
-        events[post.user_id] += 1
-        known = seen[post.user_id]
+    for number, post in enumerate(posts):
+        for user, items in came[number]:
+            later = {item for item, count in ahead[user].items() if count} - seen[user]
+            if later:
+                questions += 1
+                hits += not later.isdisjoint(items[:k])
+                popular_hits += not later.isdisjoint(most_popular(popularity, seen[user], k))
         if post.item_id is not None:
             popularity[post.item_id] += 1
             ahead[post.user_id][post.item_id] -= 1
-            known.add(post.item_id)
-        given = answers.get((post.user_id, events[post.user_id]))
-        if given is None:
-            continue
-        later = {item for item, count in ahead[post.user_id].items() if count} - known
-        if not later:
-            continue
-        questions += 1
-        hits += not later.isdisjoint(given[:k])
-        popular_hits += not later.isdisjoint(most_popular(popularity, known, k))
+            seen[post.user_id].add(post.item_id)
     return Score(questions, hits, popular_hits)
 
 
