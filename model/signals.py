@@ -151,9 +151,8 @@ def candidates(
     allowed = known.open[columns] & (known.people[columns] | known.listed[columns])
     by_people = allowed & known.people[columns]
     seen = np.zeros((batch, width), np.bool_)
-    taken = _taken_by_newcomers(queries, known, start, stop)
-    query, column = np.nonzero(taken >= 0)
-    at = place[taken[query, column]]
+    query, column = np.nonzero(queries.items[start:stop] >= 0)
+    at = place[queries.items[start:stop][query, column]]
     seen[query[at >= 0], at[at >= 0]] = True
 
     tables = np.empty((len(TABLES), batch, width), np.float32)
@@ -263,14 +262,6 @@ def _alike(queries: Queries, known: Known, people: People, start: int, stop: int
     floor = np.clip(interests @ known.centre, 0, 0.95)[:, None]
     above = (interests @ people.tastes.T - floor * people.count) / ((1 - floor) * (1 + people.count))
     return np.asarray(np.maximum(above, 0), np.float32)
-
-
-def _taken_by_newcomers(queries: Queries, known: Known, start: int, stop: int) -> Rows:
-    """(B, S + 32) what each has taken as of the question, and since: a batch is in the index before it is answered, and
-    what the newcomer took with the next event of it is no recommendation."""
-    rows = queries.rows[start:stop]
-    since = np.where(rows[:, None] >= 0, known.recent[rows], MISSING)
-    return np.concatenate([queries.items[start:stop], since], axis=1)
 
 
 def _lately(known: Known) -> tuple[Floats, Floats, Floats]:

@@ -20,9 +20,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ from model.encoder.base import Encoder, Tokens
 from model.index import Index
 from model.item_table import ItemEntry
 from model.update import LogEvent, Outcome, Update, update
+from model.users import UserKey
+from schemas.state import UserState
 from worker.batch import Batch
 from worker.broker.base import OutRecord, Sent
 from worker.decode import Entry
@@ -39,7 +42,7 @@ from worker.deliver import Delivery
 from worker.follow import Follower
 from worker.heal import fell_back
 from worker.metrics import Metrics
-from worker.publish import Outbox, due, heals
+from worker.publish import Asked, Outbox, due, heals
 from worker.retry import Persistent
 from worker.serving import Serving
 from worker.spaces import Spaces
@@ -170,23 +173,25 @@ class Pipeline:
             return
         read = [entry for entry in batch.entries if entry.log is not None]
         try:
-            outcomes = self._update_and_save(work, [entry.log for entry in read if entry.log is not None])
+            outcomes, states = self._update_and_save(work, [entry.log for entry in read if entry.log is not None])
         except FellBack as error:
             log.warning("%s", error)
             for lease in batch.leases.values():
                 lease.alive = False  # what comes behind this batch must not be committed past it
             self._persist("redis", self._start_over)
             return
-        self._erase_elsewhere([entry.log for entry in read if entry.log is not None and entry.log.erases])
+        erasures = [entry.log for entry in read if entry.log is not None and entry.log.erases]
+        self._erase_elsewhere(erasures)
         self._fail_point(6)
         started = time.perf_counter()
         now_ms = int(time.time() * 1000)
         asked = self._outbox.questions(batch, read, outcomes, now_ms)
         self.follower.take_over()
-        answers = self._swap.serving.answer([question for _, question in asked], self.follower.index)
+        answers = self._answer(asked, states, {log.user for log in erasures})
         work.out = self._outbox.records(batch, asked, answers)
         work.answered = [
-            (str(answer["strategy"]), entry.record.timestamp) for (entry, _), answer in zip(asked, answers, strict=True)
+            (str(answer["strategy"]), entry.record.timestamp)
+            for (entry, _, _), answer in zip(asked, answers, strict=True)
         ]
         work.dead = [
             entry.dead.reason for entry in batch.entries if entry.dead is not None and due(batch, entry.record)
@@ -200,11 +205,39 @@ class Pipeline:
         if spaces is not None and tombstones:
             self._persist("redis", lambda: spaces.erase(tombstones))
 
-    def _update_and_save(self, work: Work, events: Sequence[LogEvent]) -> list[Outcome]:
-        """Steps 5 and 6; again for the users whose write was refused, from what is stored by then."""
+    def _answer(
+        self, asked: Sequence[Asked], states: Mapping[UserKey, UserState | None], erased: Set[UserKey]
+    ) -> list[dict[str, Any]]:
+        """The batch's new states enter the index and its questions are answered: all at once, but for newcomers who ask
+        several times in it. Their own row is as of the question, or it would tell them what they take next; not that of
+        whoever was erased within the batch, who is nobody's donor for a moment."""
+        index, serving = self.follower.index, self._swap.serving
+        last = {question.user: seen for _, question, seen in asked if question.user not in erased}
+        index.put_users([(user, state) for user, state in states.items() if user not in last])
+        asks: Counter[UserKey] = Counter()
+        rounds: list[list[int]] = []
+        for place, (_, question, _) in enumerate(asked):
+            if asks[question.user] == len(rounds):
+                rounds.append([])
+            rounds[asks[question.user]].append(place)
+            asks[question.user] += 1
+        answers: dict[int, dict[str, Any]] = {}
+        for places in rounds:
+            some = [asked[place] for place in places]
+            index.put_users([(question.user, seen) for _, question, seen in some if question.user in last])
+            answers.update(zip(places, serving.answer([question for _, question, _ in some], index), strict=True))
+        index.put_users([(user, states[user]) for user, seen in last.items() if states.get(user, seen) is not seen])
+        return [answers[place] for place in range(len(asked))]
+
+    def _update_and_save(
+        self, work: Work, events: Sequence[LogEvent]
+    ) -> tuple[list[Outcome], dict[UserKey, UserState | None]]:
+        """Steps 5 and 6; again for the users whose write was refused, from what is stored by then. Gives the new states
+        too, which are yet to enter the index."""
         batch, index = work.batch, self.follower.index
         labels = self._outbox.labels(batch, index)
         outcomes: dict[int, Outcome] = {}
+        states: dict[UserKey, UserState | None] = {}
         pending = list(range(len(events)))
         while True:
             started = time.perf_counter()
@@ -217,8 +250,8 @@ class Pipeline:
             outcomes.update(zip(pending, result.outcomes, strict=True))
             again = {result.writes[place].user for place in refused}
             index.learn(work.items, labels)
-            index.put_users(
-                [(w.user, state) for w, state in zip(result.writes, result.states, strict=True) if w.user not in again]
+            states.update(
+                (w.user, state) for w, state in zip(result.writes, result.states, strict=True) if w.user not in again
             )
             self._done("save", started)
             if not again:
@@ -230,7 +263,7 @@ class Pipeline:
                 shard[partition] = max(mark, shard.get(partition, 0))
         ordered = [outcomes[i] for i in range(len(events))]
         self._count(batch.entries, events, ordered)
-        return ordered
+        return ordered, states
 
     def _compute(self, events: Sequence[LogEvent], vectors: NDArray[np.float32]) -> Update:
         keys = list(dict.fromkeys(event.user for event in events))

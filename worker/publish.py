@@ -11,13 +11,15 @@ from model.update import Outcome
 from schemas.codec import encode
 from schemas.dead_letter import dead_letter
 from schemas.headers import schema_header, trace_headers
+from schemas.state import UserState
 from schemas.user_text import default_event_id
 from worker.answer import Question
 from worker.batch import Batch
 from worker.broker.base import OutRecord, Record
 from worker.decode import Entry
 
-Asked = tuple[Entry, Question]
+Asked = tuple[Entry, Question, UserState]
+"""The state is as of the question's event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Outbox:
                 labels=state.labels,
                 created_at=now_ms,
             )
-            asked.append((entry, question))
+            asked.append((entry, question, state))
         return asked
 
     def records(
@@ -71,7 +73,7 @@ class Outbox:
         record that asks for them."""
         out: dict[int, list[OutRecord]] = defaultdict(list)
         schema = schema_header("recommendations")
-        for (entry, question), answer in zip(asked, answers, strict=True):
+        for (entry, question, _), answer in zip(asked, answers, strict=True):
             headers = [schema, *trace_headers(entry.record.headers)] if entry.record.headers else [schema]
             record = OutRecord(self.recommendations, question.user_id.encode(), encode(answer), headers)
             out[question.partition].append(record)

@@ -134,7 +134,7 @@ def test_a_bad_release_that_is_forced_through_is_seen_and_gone_back_from(stack: 
     wait_until(lambda: online(trainer, "worse", release=bad, before=good) == 1, "it is seen to be worse", 60.0)
     assert online(trainer, "questions", release=good) == len({told["user_id"] for told in known_users()}) + NEWCOMERS
     assert online(trainer, "questions", release=bad) == NEWCOMERS
-    assert (online(trainer, "hit_rate", release=good) or 0) > 0.9
+    assert (online(trainer, "hit_rate", release=good) or 0) > 0.7, "who comes first finds nobody"
     assert online(trainer, "hits", release=bad) == 0, "nobody of them takes what the crowd takes"
     assert online(trainer, "popular_hits", release=bad) == 0
     assert (online(trainer, "difference_high", release=bad, before=good) or 0) < 0

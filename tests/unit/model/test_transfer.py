@@ -147,11 +147,6 @@ def test_seen_items_are_never_recommended() -> None:
     assert set(found(transfer(ask([EAST], [[1]]), base, WEIGHTS))) == {2, 3}
 
 
-def test_what_the_newcomer_has_taken_since_is_no_recommendation() -> None:
-    base = known([(EAST, [1, 2, 4]), (EAST, [3])], popularity={2: 5.0, 3: 0.0, 4: 9.0}, texts={2: EAST})
-    assert set(found(transfer(ask([EAST], [[1]], rows=[0]), base, WEIGHTS))) == {3}
-
-
 def test_withdrawn_and_expired_items_are_never_recommended() -> None:
     base = known([(EAST, [1, 2])], popularity={1: 5.0}, texts={1: EAST}, closed=[1])
     assert found(transfer(ask([EAST]), base, WEIGHTS)) == [2]

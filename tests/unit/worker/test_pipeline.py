@@ -65,14 +65,26 @@ def test_an_answer_sees_every_earlier_event_also_of_its_own_batch(world: World) 
     assert all(item.item_id not in ("sea", "bread", "chess") for item in own[2].items)
 
 
-def test_what_a_newcomer_takes_with_the_next_event_of_a_batch_is_not_recommended_to_them(world: World) -> None:
-    """The batch is in the index by then: it would be their own news."""
-    world.write("bo", item_id="tea", item_title="tea")
+def test_an_answer_sees_nothing_of_what_its_newcomer_does_later_in_the_same_batch(world: World) -> None:
+    """What they take next is neither recommended on their own account nor, where others have it, kept from them."""
+    for item in ("tea", "bread"):
+        world.write("bo", item_id=item, item_title=item)
+    world.work()
     for item in ("sea", "bread", "chess"):
         world.write("anna", item_id=item, item_title=item)
     world.work(batch_max_events=100, batch_max_age=0.05)
-    own = [found for found in world.recommendations() if found.user_id == "anna"]
-    assert [[item.item_id for item in found.items] for found in own] == [["tea"]] * 3
+    own = [{item.item_id for item in found.items} for found in world.recommendations() if found.user_id == "anna"]
+    assert own == [{"tea", "bread"}, {"tea"}, {"tea"}]
+
+
+def test_a_user_who_is_erased_later_in_the_batch_is_nobodys_donor_in_it(world: World) -> None:
+    world.write("anna", item_id="boat", item_title="boat")
+    world.write("bo")
+    world.forget("anna")
+    world.write("anna", item_id="tea", item_title="tea")
+    world.work(batch_max_events=100, batch_max_age=0.05)
+    found = [(found.user_id, [item.item_id for item in found.items]) for found in world.recommendations()]
+    assert found == [("anna", ["tea"]), ("bo", ["tea"]), ("anna", [])]
 
 
 def test_the_answer_names_the_event_that_it_answers(world: World) -> None:

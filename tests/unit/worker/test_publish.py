@@ -42,8 +42,10 @@ def seen(nth: int) -> Outcome:
 
 def test_a_question_holds_the_event_and_the_state_it_saw() -> None:
     one = entry(3, event_id="e1")
-    ((asked, question),) = outbox().questions(batch(one), [one], [seen(2)], NOW + 5)
+    outcome = seen(2)
+    ((asked, question, state),) = outbox().questions(batch(one), [one], [outcome], NOW + 5)
     assert asked is one
+    assert state is outcome.seen
     assert (question.user_id, question.user, question.nth) == ("anna", key_of("anna"), 2)
     assert (question.topic, question.partition, question.offset, question.event_id) == ("user-text", 0, 3, "e1")
     assert (question.items, question.labels, question.created_at) == ((5,), {6: 1.0}, NOW + 5)
@@ -58,13 +60,13 @@ def test_only_newcomers_are_answered(outcome: Outcome) -> None:
 def test_what_was_published_before_is_not_asked_again() -> None:
     entries = [entry(3), entry(4)]
     asked = outbox().questions(batch(*entries, publish_from=4), entries, [seen(1), seen(2)], NOW)
-    assert [question.offset for _, question in asked] == [4]
+    assert [question.offset for _, question, _ in asked] == [4]
 
 
 def test_events_from_before_the_agreed_time_are_not_asked() -> None:
     entries = [entry(0, at=NOW - 1), entry(1, at=NOW)]
     asked = outbox(answer_after_ms=NOW).questions(batch(*entries), entries, [seen(1), seen(2)], NOW)
-    assert [question.offset for _, question in asked] == [1]
+    assert [question.offset for _, question, _ in asked] == [1]
 
 
 def test_answers_go_under_the_users_key_and_dead_letters_after_them() -> None:
@@ -112,5 +114,5 @@ def test_labels_that_redis_may_have_lost_are_told_again() -> None:
 
 def test_an_event_asks_with_its_own_item_even_where_the_state_no_longer_has_it() -> None:
     late = entry(0, item_id="boat")
-    ((_, question),) = outbox().questions(batch(late), [late], [seen(1)], NOW)
+    ((_, question, _),) = outbox().questions(batch(late), [late], [seen(1)], NOW)
     assert question.items == (5, hash64("boat"))
