@@ -54,7 +54,7 @@ def questions_of(file: Path, encoder_name: str, cache: Path) -> Halves:
     name = file.parent.name if file.name.startswith("events") else file.name.split(".")[0]
     cache.mkdir(parents=True, exist_ok=True)
     with Window(cache / f"{name}.window.sqlite") as window, tempfile.TemporaryDirectory() as directory:
-        texts = EventsFile(str(file), ["occurred_at=ts"])
+        texts = EventsFile(str(file), ["occurred_at=ts"], skip_bad=True)
         read_window(window, texts, NoItems(), secret=b"", reach=Reach(), now_ms=NOW_MS)
         data = prepare(window, Least(1, 1, 1))
         told = Told(name, "texts")

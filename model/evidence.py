@@ -26,6 +26,9 @@ TEXTS: Final = 50
 WIDE: Final = 0.5
 SHARP: Final = 0.1
 """Temperatures of the softmax over donors, in similarity above the background (1 = identical)."""
+TELLING: Final = 0.05
+"""The same for what a newcomer's labels are told to be: the few nearest know best, in either language (the others are
+for items, where a wide circle finds more)."""
 RECENCY: Final = 1.0
 SHARED_RECENCY: Final = 1.6
 """A user's n-th most recent item counts n ** -RECENCY where the last ones are preferred."""
@@ -103,6 +106,10 @@ class Entries:
     values: Floats
 
 
+FOR_ITEMS, TOLD = range(2)
+"""The ways in which labels are counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What was gathered for a batch, before any table: entries of each part and the strength of donors."""
@@ -133,7 +140,7 @@ def gather(queries: Queries, known: Known, own_labels: float) -> Evidence:
         donors=_donors_items(rows, present, (alike, wide, sharp), known),
         shared=shared,
         texts=_texts(queries, known),
-        labels=_labels(queries, rows, wide, known, own_labels),
+        labels=_labels(queries, rows, (wide, _influence(contrast, present, TELLING)), known, own_labels),
         used=used.astype(np.int32),
         similarity=alike.sum(axis=1) / np.maximum(used, 1).astype(np.float32),
         strength=strength.astype(np.float32),
@@ -224,18 +231,21 @@ def _texts(queries: Queries, known: Known) -> Entries:
     return Entries(query, slots[query, column], contrast[None, query, column])
 
 
-def _labels(queries: Queries, rows: Rows, influence: Floats, known: Known, own_labels: float) -> Entries:
+def _labels(queries: Queries, rows: Rows, ways: tuple[Floats, Floats], known: Known, own_labels: float) -> Entries:
+    """Values: as a wide circle of donors has them, for what items go with them; as the nearest do, to be told."""
     labels = known.labels[rows]  # (B, K, 16)
-    flat = np.flatnonzero((labels >= 0) & (influence > 0)[:, :, None])
+    wide, near = ways
+    flat = np.flatnonzero((labels >= 0) & (wide > 0)[:, :, None])
     donor, column = np.divmod(flat, labels.shape[2])
-    value = influence.ravel()[donor] * known.label_shares[rows.ravel()[donor], column]
+    shares = known.label_shares[rows.ravel()[donor], column]
     query, column = np.nonzero(queries.labels >= 0)
     # A newcomer's own labels share the score with the donors'; without own labels the donors have all of it.
     own = np.where((queries.labels >= 0).any(axis=1), np.float32(own_labels), np.float32(0))
     asked = donor // rows.shape[1]
-    values = np.concatenate([own[query] * queries.label_shares[query, column], (1 - own[asked]) * value])
+    mine, theirs = own[query] * queries.label_shares[query, column], 1 - own[asked]
+    values = [np.concatenate([mine, theirs * way.ravel()[donor] * shares]) for way in (wide, near)]
     return Entries(
         np.concatenate([query, asked]),
         np.concatenate([queries.labels[query, column], labels.ravel()[flat]]),
-        values[None].astype(np.float32),
+        np.stack(values).astype(np.float32),
     )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from model.audience import People
-from model.evidence import Entries, Evidence, Known, Queries
+from model.evidence import FOR_ITEMS, Entries, Evidence, Known, Queries
 from model.nearest import MISSING, Floats, Rows, top_k
 
 PARTS: Final = ("donors", "shared_items", "item_text", "popularity")
@@ -293,7 +293,7 @@ def _label_match(evidence: Evidence, known: Known, columns: NDArray[np.int64], s
         return np.zeros((stop - start, len(columns)), np.float32)
     cell = asked.query * width + asked.slot
     # What most donors have tells nobody apart.
-    values = asked.values[0] * known.rarity[asked.slot]
+    values = asked.values[FOR_ITEMS] * known.rarity[asked.slot]
     wanted = np.bincount(cell, values, minlength=(stop - start) * width).reshape(-1, width)
     holders = known.holders[columns]  # (C, H)
     held = holders[holders >= 0]

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from model.evidence import Evidence, Known, Queries, gather
+from model.evidence import TOLD, Evidence, Known, Queries, gather
 from model.nearest import MISSING, Floats, Rows, top_k
 from model.signals import PARTS, POPULAR, SIGNAL_PARTS, Candidates, candidates, columns_of, cut
 from model.transfer_weights import TransferWeights
@@ -118,7 +118,7 @@ def _labels(evidence: Evidence, start: int, stop: int) -> tuple[Rows, Floats]:
     batch = stop - start
     slots, place = np.unique(np.append(entries.slot, 0), return_inverse=True)
     cell = entries.query * len(slots) + place[:-1]
-    scores = np.bincount(cell, entries.values[0], minlength=batch * len(slots)).astype(np.float32)
+    scores = np.bincount(cell, entries.values[TOLD], minlength=batch * len(slots)).astype(np.float32)
     scores[scores <= 0] = -np.inf
     best, values = top_k(scores.reshape(batch, len(slots)), LABELS)
     nothing = np.isneginf(values)

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evidence import gather
+from model.evidence import TOLD, gather
 from model.head import Head
 from model.index import DONOR_BYTES, ITEM_SHARE, Index
 from model.item_table import SLOT_BYTES, STRING_BYTES, ItemRow
@@ -288,7 +288,7 @@ def told_labels(index: Index, users: Sequence[UserKey], seen: Sequence[UserState
     # The index was told all labels in their order: its slots are the data's numbers.
     width = max(1, labels)
     cell = entries.query * width + entries.slot
-    scores = np.bincount(cell, entries.values[0], minlength=count * width).reshape(count, width)
+    scores = np.bincount(cell, entries.values[TOLD], minlength=count * width).reshape(count, width)
     return np.where(scores.max(axis=1) > 0, scores.argmax(axis=1), MISSING).astype(np.int32)
 
 

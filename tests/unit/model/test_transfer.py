@@ -20,6 +20,12 @@ WEIGHTS = TransferWeights(tuple(0.5 for _ in SIGNALS))
 EAST, NORTH = np.eye(DIMENSION, dtype=np.float32)[:2]
 
 
+def at_angle(radians: float) -> Floats:
+    """From EAST."""
+    vector: Floats = (np.cos(radians) * EAST + np.sin(radians) * NORTH).astype(np.float32)
+    return vector
+
+
 def padded(rows: Sequence[Sequence[int]], width: int) -> Rows:
     return np.array([[-1] * (width - len(row)) + list(row) for row in rows], np.int32).reshape(len(rows), width)
 
@@ -207,6 +213,14 @@ def test_weak_donors_make_the_answer_lean_on_popularity() -> None:
 def test_an_item_nearest_by_text_is_found() -> None:
     base = known(texts={7: EAST, 8: NORTH})
     assert found(transfer(ask([EAST]), base, WEIGHTS)) == [7]
+
+
+def test_the_nearest_donor_tells_labels_and_not_the_many_who_are_further() -> None:
+    near, far = at_angle(0.1), at_angle(0.6)
+    base = known([(near, [1]), *[(far, [2])] * 9], labels=[[4], *[[5]] * 9])
+    result = transfer(ask([EAST]), base, WEIGHTS)
+    assert result.labels[0, :2].tolist() == [4, 5]
+    assert result.label_scores[0].sum() == pytest.approx(1.0)
 
 
 def test_labels_come_from_donors_and_from_the_newcomer() -> None:
