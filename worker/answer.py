@@ -52,8 +52,8 @@ _SENTENCES: Final = {
         "{} people who take part in this care for the same topics as you",
     ),
     (TOPICS, True): ("有 1 位参与者与你关注相同的话题", "有 {} 位参与者与你关注相同的话题"),
-    (POPULAR, False): ("Popular now: one person took part", "Popular now: {} people took part"),
-    (POPULAR, True): ("近期热门，有 1 人参与", "近期热门，有 {} 人参与"),
+    (POPULAR, False): ("New or popular now: one person took part", "New or popular now: {} people took part"),
+    (POPULAR, True): ("近期新出或热门，有 1 人参与", "近期新出或热门，有 {} 人参与"),
 }
 """(one person, several) in English and Chinese."""
 
