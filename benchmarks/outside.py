@@ -28,6 +28,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.refit import kindred
 from model.nearest import MISSING
 from ops import broker
 from ops.cli import target
@@ -38,14 +39,15 @@ from ops.cli.produce import open_source
 from ops.stack import processes
 from schemas.topics import USER_TEXT
 from trainer.errors import TooLittleData
+from trainer.evaluate.answers import ASKED_AT, REFIT
+from trainer.evaluate.evaluation import Settings
 from trainer.evaluate.intervals import means
+from trainer.evaluate.measured import ALL
 from trainer.questions import ragged
 from trainer.scores import HIT, NDCG, hit, ndcg, relevant
 
-WARM_UP: Final = 0.2
-REFITS: Final = (0.4, 0.6, 0.8)
-ASKED_AT: Final = (1, 3)
-"""As in `kindred evaluate`."""
+SETTINGS: Final = Settings()
+"""What `kindred evaluate` does unless it is told otherwise."""
 ANSWERED: Final = 3
 """Events of a newcomer that a worker answers."""
 PATIENCE: Final = 60.0
@@ -89,20 +91,11 @@ def stack(directory: Path, encoder: str, workers: int) -> Iterator[None]:
         processes.down(directory)
 
 
-def kindred(directory: Path, *arguments: str, fine: Sequence[int] = (0,)) -> str:
-    """fine: exit codes that do not end the benchmark."""
-    command = [sys.executable, "-m", "ops.cli", *arguments, "--data-dir", str(directory)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ran.returncode not in fine:
-        raise SystemExit(f"kindred {' '.join(arguments)} ended with {ran.returncode}: {ran.stderr[-2000:]}")
-    return ran.stdout
-
-
 def live(directory: Path, events: Sequence[Event]) -> list[Answered]:
     """Everybody's answers, asked one at a time."""
     found: list[Answered] = []
     seen: Counter[str] = Counter()
-    refits = [int(len(events) * share) for share in REFITS]
+    refits = [int(len(events) * share) for share in SETTINGS.refit_at]
     there = target.find(directory)
     with new_answers(there) as answers, broker.producer(there.kafka) as producer:
         sender = Feed(producer, there.topic(USER_TEXT))
@@ -121,7 +114,7 @@ def live(directory: Path, events: Sequence[Event]) -> list[Answered]:
                     break
                 if time.monotonic() > deadline:
                     raise SystemExit(f"event {number:,} was not answered within {PATIENCE:.0f} s")
-            if number >= int(len(events) * WARM_UP) and seen[event.user] in ASKED_AT:
+            if number >= int(len(events) * SETTINGS.warm_up) and seen[event.user] in ASKED_AT:
                 found.append(Answered(number, [item.item_id for item in came[0].items], came[0].release))
             sys.stderr.write(f"{number:,} of {len(events):,} events\r")
     return found
@@ -166,9 +159,7 @@ def inside(file: str, encoder: str) -> Mapping[str, Any]:
     part = json.loads(ran.stdout)["sets"][0]["judged"]["items"]
     if part is None:
         raise SystemExit(f"{file}: no item can be told there")
-    best = part["best_baseline"][HIT]
-    scores = part["groups"]["all"]["scores"]
-    return {"questions": part["questions"], **scores["kindred_refit"], "best": (best, scores[best][HIT]["mean"])}
+    return {"questions": part["questions"], **part["groups"][ALL]["scores"][REFIT]}
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,17 +36,10 @@ SHOWN: Final = ("candidate", "current", "raw_knn", "cooccurrence", "popularity",
 
 def refit(file: Path, directory: Path, encoder: str, workers: int) -> dict[str, Any]:
     """One file through one stack, from `up` to `audit`."""
-    environment = os.environ | {"KINDRED_ENCODER": encoder}
-
-    def kindred(*arguments: str) -> str:
-        command = [sys.executable, "-m", "ops.cli", *arguments, "--data-dir", str(directory)]
-        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if ran.returncode and arguments[0] != "audit":
-            raise SystemExit(f"kindred {' '.join(arguments)} ended with {ran.returncode}: {ran.stderr[-2000:]}")
-        return ran.stdout
+    os.environ["KINDRED_ENCODER"] = encoder
 
     def applied() -> bool:
-        return sum(int(row["lag"]) for row in json.loads(kindred("offsets", "show", "--json"))) == 0
+        return sum(int(row["lag"]) for row in json.loads(kindred(directory, "offsets", "show", "--json"))) == 0
 
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
         lines = opened.readlines()
@@ -54,9 +48,9 @@ def refit(file: Path, directory: Path, encoder: str, workers: int) -> dict[str, 
 
     def produce(some: list[bytes]) -> None:
         piece.write_bytes(b"".join(some))
-        kindred("produce", str(piece), "--field", "occurred_at=ts")
+        kindred(directory, "produce", str(piece), "--field", "occurred_at=ts")
 
-    kindred("up", "--workers", str(workers), "--detach")
+    kindred(directory, "up", "--workers", str(workers), "--detach")
     try:
         started = time.monotonic()
         produce(lines[:cut])
@@ -68,7 +62,6 @@ def refit(file: Path, directory: Path, encoder: str, workers: int) -> dict[str, 
         started = time.monotonic()
         trainer = subprocess.Popen(
             [sys.executable, "-m", "ops.cli", "trainer", "--once", "--data-dir", str(directory)],
-            env=environment,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -79,15 +72,14 @@ def refit(file: Path, directory: Path, encoder: str, workers: int) -> dict[str, 
         print(told, file=sys.stderr)
         if status:
             raise SystemExit(f"the trainer ended with {os.waitstatus_to_exitcode(status)}")
-        (release,) = (
-            found for found in json.loads(kindred("model", "list", "--json")) if found["name"].startswith("refit-")
-        )
+        releases = json.loads(kindred(directory, "model", "list", "--json"))
+        (release,) = (found for found in releases if found["name"].startswith("refit-"))
         accepted = release["verdict"]["accepted"]
         swaps = _swaps(directory, workers) if accepted else []
         over.set()
         flow.join()
         until(applied, 600)
-        audit = json.loads(kindred("audit", "--json"))
+        audit = json.loads(kindred(directory, "audit", "--json", fine=(0, 1)))
     finally:
         processes.down(directory)
     metrics = release["metrics"]
@@ -108,6 +100,15 @@ def refit(file: Path, directory: Path, encoder: str, workers: int) -> dict[str, 
         "announced to served, s at most": max(swaps, default=None),
         "audit": "ok" if audit["ok"] else audit,
     }
+
+
+def kindred(directory: Path, *arguments: str, fine: Sequence[int] = (0,)) -> str:
+    """What the command prints. fine: exit codes that do not end the benchmark."""
+    command = [sys.executable, "-m", "ops.cli", *arguments, "--data-dir", str(directory)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode not in fine:
+        raise SystemExit(f"kindred {' '.join(arguments)} ended with {ran.returncode}: {ran.stderr[-2000:]}")
+    return ran.stdout
 
 
 def _trickle(produce: Any, lines: list[bytes], over: threading.Event) -> None:
